@@ -1,0 +1,88 @@
+# Each target builds its own .venv; python3 (3.11+), pip and make are all it takes.
+# Another interpreter: PYTHON=python3.12 make test
+
+PYTHON ?= python3
+# Not ?=: a VENV or VIRTUAL_ENV left in the environment must not redirect us.
+VENV := .venv
+PY := $(VENV)/bin/python
+
+# What an activated environment or a user's pip settings would change.
+unexport PYTHONHOME PYTHONPATH VIRTUAL_ENV
+unexport PIP_TARGET PIP_PREFIX PIP_ROOT PIP_PYTHON PIP_REQUIRE_VIRTUALENV
+export PIP_USER := 0
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help demo test check format bench
+
+help:
+	@echo "make demo     show the engine at work (installs the core package only)"
+	@echo "make test     run the tests"
+	@echo "make check    formatting, lint, types and the house rules"
+	@echo "make format   format the code and apply safe fixes"
+	@echo "make bench    run the micro benchmarks"
+
+demo: $(VENV)/.installed-core
+	$(VENV)/bin/hypercache demo
+
+test: $(VENV)/.installed-test
+	$(PY) -m pytest
+
+check: $(VENV)/.installed-test
+	$(PY) -m ruff format --check .
+	$(PY) -m ruff check .
+	$(PY) -m mypy --strict hypercache
+	$(PY) tools/check_imports.py
+	$(PY) tools/check_seam.py
+	$(PY) tools/check_style.py
+
+format: $(VENV)/.installed-test
+	$(PY) -m ruff format .
+	$(PY) -m ruff check --fix .
+	$(PY) -m ruff format .
+
+bench: $(VENV)/.installed-bench
+	$(PY) tools/bench_micro.py
+
+$(VENV)/.installed-core: pyproject.toml | $(VENV)/.created
+	$(PY) -m pip install --quiet -e .
+	@touch $@
+
+$(VENV)/.installed-test $(VENV)/.installed-bench: $(VENV)/.installed-%: \
+		pyproject.toml | $(VENV)/.created
+	$(PY) -m pip install --quiet -e '.[$*]'
+	@touch $@
+
+# Two pip runs in one .venv would race: under -j each waits for those before it.
+before_test := $(if $(filter demo,$(MAKECMDGOALS)),$(VENV)/.installed-core)
+before_bench := $(before_test) \
+	$(if $(filter test check format,$(MAKECMDGOALS)),$(VENV)/.installed-test)
+$(VENV)/.installed-test: | $(before_test)
+$(VENV)/.installed-bench: | $(before_bench)
+
+define OLD_PYTHON
+HyperCache needs Python 3.11 or newer, and '$(PYTHON)' is older or missing.
+Name another interpreter: PYTHON=python3.12 make $(MAKECMDGOALS)
+endef
+
+define NO_ENSUREPIP
+'$(PYTHON)' can build no virtual environment: its venv or ensurepip module is
+missing, and its pip (22.3 or newer) could not stand in for it.
+On Debian or Ubuntu: apt-get install python3-venv
+Or name another interpreter: PYTHON=python3.12 make $(MAKECMDGOALS)
+endef
+
+export OLD_PYTHON NO_ENSUREPIP
+
+# Debian ships python3 without ensurepip; there the system's pip fills the venv.
+$(VENV)/.created:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
+		|| { echo "$$OLD_PYTHON" >&2; exit 1; }
+	@if $(PYTHON) -c 'import venv, ensurepip' 2>/dev/null; then \
+		$(PYTHON) -m venv --clear $(VENV); \
+	else \
+		$(PYTHON) -m venv --clear --without-pip $(VENV) 2>/dev/null \
+			&& $(PYTHON) -m pip --python $(PY) install --quiet pip; \
+	fi || { rm -rf $(VENV); echo "$$NO_ENSUREPIP" >&2; exit 1; }
+	@touch $@

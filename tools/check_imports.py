@@ -1,0 +1,174 @@
+"""Checks that imports inside the package only ever point down its layers.
+
+The tables below are the rule; a new module is one new line in MODULES.
+"""
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from _source import PACKAGE, Import, Module, Problem, load, main
+
+# Top to bottom: a module may import what lies in a lower layer.
+LAYERS = (
+    "top",
+    "public",
+    "recovery",
+    "cache",
+    "engines",
+    "log",
+    "segment",
+    "format",
+    "storage",
+    "base",
+)
+
+
+@dataclass(frozen=True)
+class Place:
+    """A module's layer, and which modules of the same layer it may import."""
+
+    layer: str
+    beside: tuple[str, ...] = ()
+
+
+# "name.*" is a package taken as one: its modules may import each other.
+# "" is the package's own __init__.py.
+MODULES = {
+    "cli.*": Place("top"),
+    "server.*": Place("top"),
+    "integrations.*": Place("top"),
+    "": Place("public"),
+    "recovery": Place("recovery"),
+    "cache": Place("cache", ("eviction", "expiry")),
+    "eviction": Place("cache"),
+    "expiry": Place("cache"),
+    "engines": Place(
+        "engines",
+        ("engines.base", "engines.memory", "engines.hybrid", "engines.persistent"),
+    ),
+    "engines.base": Place("engines"),
+    "engines.envelope": Place("engines"),
+    "engines.lmdb_store": Place("engines", ("engines.base", "engines.envelope")),
+    "engines.memory": Place("engines", ("engines.base",)),
+    "engines.hybrid": Place("engines", ("engines.base", "engines.lmdb_store")),
+    "engines.persistent": Place("engines", ("engines.base", "engines.lmdb_store")),
+    "wal.*": Place("log"),
+    "aof.*": Place("log"),
+    "segment": Place("segment"),
+    "group_commit": Place("segment"),
+    "frame": Place("format"),
+    "ops": Place("format", ("frame",)),
+    "codec": Place("format", ("serializers", "failures")),
+    "serializers": Place("format", ("packing", "failures")),
+    "packing": Place("format", ("exttypes", "failures")),
+    "exttypes": Place("format"),
+    "failures": Place("format"),
+    "metafile": Place("storage", ("storage.*",)),
+    "storage.*": Place("storage", ("locking",)),
+    "locking": Place("storage"),
+    "paths": Place("storage"),
+    "options": Place("base", ("errors",)),
+    "errors": Place("base"),
+}
+
+# What a layer must not import although it lies lower: layers or modules, and why.
+NEVER = {
+    "cache": (("wal.*", "aof.*", "segment", "frame"), "the cache knows engines only"),
+    "format": (("storage",), "bytes in, values out: a format touches no storage"),
+}
+
+# All that the package's __init__.py may import: layers or modules.
+PUBLIC = ("cache", "engines", "options", "errors")
+
+# Modules of the standard library that mean I/O, a clock or a lock.
+IMPURE = frozenset(
+    "_thread asyncio concurrent fcntl glob io mmap multiprocessing os pathlib queue "
+    "sched select selectors shutil signal socket subprocess tempfile threading "
+    "time".split()
+)
+
+
+def check(root: Path) -> list[Problem]:
+    """Return every import below root that breaks the rule."""
+    modules = load(root)
+    known = {module.name for module in modules}
+    problems = []
+    for module in modules:
+        if _listed(module.name) is None:
+            problems.append(
+                module.problem(
+                    1,
+                    f"module {module.name!r} is not listed: "
+                    "add a line for it to MODULES in tools/check_imports.py",
+                )
+            )
+            continue
+        for item in module.imports():
+            fault = _fault(module, item, known)
+            if fault:
+                problems.append(module.problem(item.line, fault))
+    # "from m import a, b" is one fault, not one for each name.
+    return list(dict.fromkeys(problems))
+
+
+def _listed(name: str) -> str | None:
+    """Return the key of MODULES that covers a module, the exact name first."""
+    if name in MODULES:
+        return name
+    parts = name.split(".")
+    for length in range(len(parts), 0, -1):
+        key = ".".join([*parts[:length], "*"])
+        if key in MODULES:
+            return key
+    return None
+
+
+def _fault(module: Module, item: Import, known: set[str]) -> str | None:
+    """Say what is wrong with one import, or return None."""
+    source = _listed(module.name)
+    if source is None:
+        return None
+    if item.module.split(".")[0] != PACKAGE:
+        outside = item.module.split(".")[0]
+        if MODULES[source].layer == "format" and outside in IMPURE:
+            return f"imports {outside}: a format does no I/O, no clock, no locks"
+        return None
+    name = _target(item, known)
+    target = _listed(name)
+    shown = f"{PACKAGE}.{name}".rstrip(".")
+    if target is None:
+        return f"imports {shown}, which is not listed in MODULES"
+    reason = _forbidden(source, target)
+    return f"imports {shown}: {reason}" if reason else None
+
+
+def _target(item: Import, known: set[str]) -> str:
+    """Return the name of the module that an import inside the package reaches."""
+    name = item.dotted.removeprefix(PACKAGE).removeprefix(".")
+    # "from m import x": x is a module of its own, or a name in m.
+    if item.name and name not in known:
+        return item.module.removeprefix(PACKAGE).removeprefix(".")
+    return name
+
+
+def _forbidden(source: str, target: str) -> str | None:
+    """Say why one listed module must not import another, or return None."""
+    here, there = MODULES[source], MODULES[target]
+    if source == target:
+        return None
+    if source == "" and not {target, there.layer} & set(PUBLIC):
+        return "the package itself imports its public modules only"
+    if there.layer == "top":
+        return "nothing imports the top layer"
+    if here.layer == there.layer:
+        listed = target in here.beside
+        return None if listed else f"not listed beside {source!r} in its layer"
+    if LAYERS.index(there.layer) < LAYERS.index(here.layer):
+        return f"layer {there.layer!r} lies above {here.layer!r}"
+    never, reason = NEVER.get(here.layer, ((), ""))
+    return reason if {target, there.layer} & set(never) else None
+
+
+if __name__ == "__main__":
+    sys.exit(main(check))
