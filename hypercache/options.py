@@ -1,0 +1,121 @@
+"""Choices a caller makes once, when a store is opened."""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass
+from typing import TypeVar
+
+from hypercache.errors import ConfigError
+
+KIB = 1024
+MIB = 1024 * KIB
+
+MAX_KEY_BYTES = 65_535
+MAX_VALUE_BYTES = 512 * MIB
+
+
+class SyncPolicy(enum.StrEnum):
+    """When a write counts as acknowledged, and when it is fsynced."""
+
+    ALWAYS = "always"  # acknowledged = fsynced
+    EVERYSEC = "everysec"  # acknowledged = in the operating system, fsynced within 1 s
+    NO = "no"  # fsynced when a segment is sealed, and at close
+
+
+class LogIO(enum.StrEnum):
+    """How frames reach the active segment; the bytes are the same."""
+
+    AUTO = "auto"  # mmap where the mount really reserves blocks, else write
+    MMAP = "mmap"
+    WRITE = "write"
+
+
+class Verify(enum.StrEnum):
+    """How much of LMDB is read back before it is trusted at open."""
+
+    AUTO = "auto"  # everything, unless the last close was clean and nothing moved
+    FULL = "full"
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """Hold the settings of one open store; `resolve` makes a checked one.
+
+    Attributes:
+        segment_bytes: largest size of a log segment; the first is 1 MiB and each
+            next one twice its predecessor, so that a small store stays small.
+        checkpoint_bytes: log length at which a checkpoint starts by itself. 32 MiB
+            replays in well under a second.
+        memory_bytes: budget of the hybrid engine's read cache, not counting what
+            the log still holds.
+        map_bytes: first size of the LMDB map; it doubles whenever it is full.
+        fold_batch: entries per LMDB transaction of a checkpoint.
+    """
+
+    sync: SyncPolicy = SyncPolicy.EVERYSEC
+    log_io: LogIO = LogIO.AUTO
+    verify: Verify = Verify.AUTO
+    segment_bytes: int = 64 * MIB
+    checkpoint_bytes: int = 32 * MIB
+    memory_bytes: int = 64 * MIB
+    map_bytes: int = 1024 * MIB
+    fold_batch: int = 2_000
+    allow_network_fs: bool = False
+    serializer: str | None = None
+
+    @classmethod
+    def resolve(
+        cls,
+        *,
+        sync: str | None = None,
+        log_io: str = "auto",
+        verify: str = "auto",
+        memory_bytes: int | None = None,
+        segment_bytes: int = 64 * MIB,
+        checkpoint_bytes: int = 32 * MIB,
+        map_bytes: int = 1024 * MIB,
+        fold_batch: int = 2_000,
+        allow_network_fs: bool = False,
+        serializer: str | None = None,
+    ) -> Options:
+        """Check what a caller passed and return it with the defaults filled in.
+
+        Raises:
+            ConfigError: an option has a value that cannot work; it is named.
+        """
+        return cls(
+            sync=choice("sync", SyncPolicy, sync or "everysec"),
+            log_io=choice("log_io", LogIO, log_io),
+            verify=choice("verify", Verify, verify),
+            segment_bytes=at_least("segment_bytes", segment_bytes, 4 * KIB),
+            checkpoint_bytes=at_least("checkpoint_bytes", checkpoint_bytes, 4 * KIB),
+            memory_bytes=at_least(
+                "memory_bytes", 64 * MIB if memory_bytes is None else memory_bytes, 0
+            ),
+            map_bytes=at_least("map_bytes", map_bytes, 64 * KIB),
+            fold_batch=at_least("fold_batch", fold_batch, 1),
+            allow_network_fs=bool(allow_network_fs),
+            serializer=serializer,
+        )
+
+
+_EnumT = TypeVar("_EnumT", bound=enum.StrEnum)
+
+
+def choice(name: str, kind: type[_EnumT], value: str) -> _EnumT:
+    """Return `value` as a member of `kind`, or say what is allowed."""
+    try:
+        return kind(value)
+    except ValueError:
+        allowed = ", ".join(repr(member.value) for member in kind)
+        raise ConfigError(
+            f"{name}={value!r} is unknown; use one of {allowed}"
+        ) from None
+
+
+def at_least(name: str, value: int, lowest: int) -> int:
+    """Return `value` if it is an int of at least `lowest`."""
+    if type(value) is not int or value < lowest:
+        raise ConfigError(f"{name}={value!r} must be an int of at least {lowest}")
+    return value
