@@ -1,0 +1,266 @@
+"""Decide who fsyncs, who waits, and what is durable.
+
+`CommitState` is a plain state machine: no threads, no clock, no files, so that a test
+can drive it through every interleaving. `GroupCommit` is the thin shell of threads
+around it. The one that finds no sync running becomes the leader: it syncs once for
+everybody who appended before, and tells them.
+
+The state has a lock of its own, taken after the lock of the log's owner where both are
+needed. So a flush goes on while a long transaction keeps the owner's lock, and the sync
+itself, under `sync_mutex` alone, lets others append meanwhile.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+
+from hypercache.errors import StorageError, StorageFailedError, WaitTimeoutError
+from hypercache.options import SyncPolicy
+from hypercache.storage import Clock
+
+_log = logging.getLogger(__name__)
+
+# A flush begins this long after the first unsynced byte; the rest of the promised
+# second is for the fsync itself.
+FLUSH_AFTER_S = 0.8
+# From this age of the oldest unsynced byte on, writers wait for the running fsync.
+STALL_AFTER_S = 2.0
+
+
+class CommitState:
+    """Keep the watermark, the running sync and the first failure of one log.
+
+    `attention` is False as long as a writer may simply append; writers test this
+    one attribute and call `admit` when it is set.
+    """
+
+    def __init__(self, policy: SyncPolicy, synced_lsn: int) -> None:
+        self.policy = policy
+        self.synced_lsn = synced_lsn
+        self.failure: BaseException | None = None
+        self.in_flight = False
+        self.closed = False
+        self._unsynced_since: float | None = None
+        self._in_flight_since: float | None = None
+        self._watched = policy is SyncPolicy.EVERYSEC
+        self.attention = self._watched
+
+    def wrote(self, now: float) -> None:
+        """Note that bytes are about to be appended."""
+        if self._unsynced_since is None:
+            self._unsynced_since = now
+        self._update()
+
+    def due_in(self, now: float) -> float | None:
+        """Return seconds until the next flush must begin, None if nothing waits."""
+        if self._unsynced_since is None:
+            return None
+        return max(0.0, self._unsynced_since + FLUSH_AFTER_S - now)
+
+    def is_stalled(self, now: float) -> bool:
+        """Tell whether a running sync holds back bytes for too long."""
+        since = self._in_flight_since
+        return self.in_flight and since is not None and now - since >= STALL_AFTER_S
+
+    def begin(self, appended_lsn: int) -> int | None:
+        """Return the LSN that a sync starting now will reach, None if not needed."""
+        if self.in_flight or self.failure or appended_lsn <= self.synced_lsn:
+            return None
+        self.in_flight = True
+        self._in_flight_since, self._unsynced_since = self._unsynced_since, None
+        self._update()
+        return appended_lsn
+
+    def finish(self, lsn: int) -> None:
+        """Note that the sync which `begin` announced has succeeded."""
+        self.in_flight = False
+        self._in_flight_since = None
+        self.reached(lsn)
+
+    def abandon(self) -> None:
+        """Note that the sync was interrupted before it told anything."""
+        self.in_flight = False
+        self._unsynced_since, self._in_flight_since = self._in_flight_since, None
+        self._update()
+
+    def reached(self, lsn: int) -> None:
+        """Raise the watermark: everything up to `lsn` is on the medium."""
+        self.synced_lsn = max(self.synced_lsn, lsn)
+        self._update()
+
+    def settled(self) -> None:
+        """Note that nothing is unsynced after all."""
+        self._unsynced_since = None
+        self._update()
+
+    def fail(self, cause: BaseException) -> None:
+        """Latch: the first cause stays, nothing is accepted from now on."""
+        self.in_flight = False
+        self.failure = self.failure or cause
+        self._update()
+
+    def close(self) -> None:
+        """Make every writer ask before it appends; the owner refuses them."""
+        self.closed = True
+        self._update()
+
+    def raise_if_failed(self) -> None:
+        """Raise StorageFailedError, chained to the first failure, if there was one."""
+        if self.failure is not None:
+            raise StorageFailedError(
+                f"the log failed and accepts no more writes: {self.failure}; reads "
+                "still work; close the store, look at the disk, open it again"
+            ) from self.failure
+
+    def _update(self) -> None:
+        idle = self._watched and self._unsynced_since is None
+        busy = self._watched and self.in_flight
+        self.attention = idle or busy or self.closed or self.failure is not None
+
+
+class GroupCommit:
+    """Run the state machine with threads; one per open log.
+
+    Args:
+        sync_file: brings everything appended so far to the medium.
+        appended_lsn: returns the last LSN appended; called without a lock.
+        on_synced: told of a new watermark before anybody who waits for it; called
+            without a lock.
+    """
+
+    def __init__(
+        self,
+        state: CommitState,
+        clock: Clock,
+        *,
+        sync_file: Callable[[], None],
+        appended_lsn: Callable[[], int],
+        on_synced: Callable[[int], None],
+    ) -> None:
+        self.state = state
+        self.sync_mutex = threading.Lock()
+        self._changed = threading.Condition(threading.Lock())
+        self._clock = clock
+        self._sync_file = sync_file
+        self._appended_lsn = appended_lsn
+        self._on_synced = on_synced
+        self._closing = False
+        self._flusher: threading.Thread | None = None
+
+    def admit(self) -> None:
+        """Let a writer in: refuse after a failure, wait while the disk stalls.
+
+        Called under the owner's lock before anything was changed. It stays held: no
+        write could go on anyway, and reads need no lock.
+        """
+        with self._changed:
+            self.state.raise_if_failed()
+            while self.state.is_stalled(self._clock.monotonic()):
+                self._changed.wait()
+                self.state.raise_if_failed()
+            if self.state.policy is SyncPolicy.EVERYSEC:
+                self.state.wrote(self._clock.monotonic())
+                self._start_flusher()
+                self._changed.notify_all()
+
+    def wait(self, lsn: int, timeout: float | None = None) -> None:
+        """Return once `lsn` is on the medium; called without the owner's lock.
+
+        Raises:
+            StorageFailedError: the log failed first; the write may be lost.
+            WaitTimeoutError: `timeout` seconds passed first.
+        """
+        deadline = None if timeout is None else self._clock.monotonic() + timeout
+        with self._changed:
+            while self.state.synced_lsn < lsn:
+                self.state.raise_if_failed()
+                target = self.state.begin(self._appended_lsn())
+                if target is not None:
+                    self._lead(target)
+                else:
+                    self._follow(lsn, deadline)
+
+    def flush(self) -> int:
+        """Sync everything appended before the call; return the watermark."""
+        self.wait(self._appended_lsn())
+        return self.state.synced_lsn
+
+    def reached(self, lsn: int) -> None:
+        """Publish that the owner itself has synced up to `lsn`."""
+        self._on_synced(lsn)
+        with self._changed:
+            self.state.reached(lsn)
+            self._changed.notify_all()
+
+    def fail(self, cause: BaseException) -> None:
+        """Latch the log and wake everybody who waits."""
+        with self._changed:
+            self._fail(cause)
+
+    def stop(self) -> None:
+        """End the flusher thread; called before a close."""
+        with self._changed:
+            self._closing = True
+            self._changed.notify_all()
+        if self._flusher is not None:
+            self._flusher.join()
+
+    def _lead(self, target: int) -> None:
+        self._changed.release()
+        try:
+            failure = self._sync_and_tell(target)
+        finally:
+            self._changed.acquire()
+        if failure is None:
+            self.state.finish(target)
+        elif isinstance(failure, StorageError):
+            self._fail(failure)
+        else:  # KeyboardInterrupt: the disk said nothing, so the next leader may try
+            self.state.abandon()
+        self._changed.notify_all()
+        if failure is not None and not isinstance(failure, StorageError):
+            raise failure
+
+    def _sync_and_tell(self, target: int) -> BaseException | None:
+        try:
+            with self.sync_mutex:
+                self._sync_file()
+            self._on_synced(target)
+        except BaseException as error:  # noqa: BLE001 - the caller raises it
+            return error
+        return None
+
+    def _fail(self, cause: BaseException) -> None:
+        if self.state.failure is None:
+            _log.error("the log failed, no more writes are accepted: %s", cause)
+        self.state.fail(cause)
+        self._changed.notify_all()
+
+    def _follow(self, lsn: int, deadline: float | None) -> None:
+        left = None if deadline is None else deadline - self._clock.monotonic()
+        if (left is not None and left <= 0) or not self._changed.wait(left):
+            raise WaitTimeoutError(f"LSN {lsn} was not on the medium in time")
+
+    def _start_flusher(self) -> None:
+        if self._flusher is not None:
+            return
+        self._flusher = threading.Thread(
+            target=self._flush_every_second, name="hypercache-flusher", daemon=True
+        )
+        self._flusher.start()
+
+    def _flush_every_second(self) -> None:
+        with self._changed:
+            while not self._closing and self.state.failure is None:
+                left = self.state.due_in(self._clock.monotonic())
+                if left is None or self.state.in_flight or left > 0:
+                    self._changed.wait(left or None)
+                    continue
+                target = self.state.begin(self._appended_lsn())
+                if target is not None:
+                    self._lead(target)
+                else:
+                    # Everything was synced by somebody else since.
+                    self.state.settled()

@@ -1,0 +1,243 @@
+"""Write and read one file of frames.
+
+The layout is specified in docs/wal_format.md. A segment does not know why it is
+written, who waits for it, or what is in its frames.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import msgpack
+from crc32c import crc32c
+
+from hypercache import frame
+from hypercache.errors import CorruptionError, UnsupportedFormatError
+from hypercache.frame import Frame, FrameScanner
+from hypercache.storage import File
+
+MAGIC = b"HCLOG\n"
+VERSION = 1
+HEADER_BYTES = 64
+FOOTER_ROOM = 64  # more than a footer can take, kept free in a reserved file
+_HEADER = struct.Struct("<6sH16sQQQQI")
+_CRC = struct.Struct("<I")
+_DIGEST_MASK = (1 << 64) - 1
+assert _HEADER.size + _CRC.size == HEADER_BYTES
+
+
+class SealedFacts(NamedTuple):
+    """What a segment's successor says about it."""
+
+    length: int
+    digest: int
+
+
+NO_SEGMENT = SealedFacts(0, 0)
+
+
+@dataclass(frozen=True, slots=True)
+class SegmentHeader:
+    """Identify a segment and name its predecessor; all zero when it has none."""
+
+    uuid: bytes
+    number: int
+    first_lsn: int
+    previous: SealedFacts = NO_SEGMENT
+
+    def encode(self) -> bytes:
+        """Return the 64 bytes a segment file begins with."""
+        fields = (self.uuid, self.number, self.first_lsn, *self.previous, 0)
+        data = _HEADER.pack(MAGIC, VERSION, *fields)
+        return data + _CRC.pack(crc32c(data))
+
+    @classmethod
+    def decode(cls, data: bytes, path: str) -> SegmentHeader:
+        """Return the header a segment file begins with.
+
+        Raises:
+            CorruptionError: it is cut short or its checksum does not match.
+            UnsupportedFormatError: it is whole but of another version.
+        """
+        head = data[: _HEADER.size]
+        if len(data) < HEADER_BYTES or seed_of(data) != crc32c(head):
+            raise CorruptionError(path, "the segment header is damaged", offset=0)
+        magic, version, uuid, number, first_lsn, length, digest, _ = _HEADER.unpack(
+            head
+        )
+        if magic != MAGIC or version != VERSION:
+            raise UnsupportedFormatError(path, version, f"log format {VERSION}")
+        return cls(uuid, number, first_lsn, SealedFacts(length, digest))
+
+
+def seed_of(data: bytes) -> int:
+    """Return the CRC of a segment header, which seeds all its frames."""
+    seed: int = _CRC.unpack_from(data, _HEADER.size)[0]
+    return seed
+
+
+class SegmentWriter:
+    """Append frames to a new segment, sync it, seal it.
+
+    Not thread-safe; `sync` alone may run beside `append`.
+    """
+
+    def __init__(self, file: File, header: SegmentHeader, capacity: int) -> None:
+        data = header.encode()
+        file.write_at(0, data)
+        self.header = header
+        self.next_lsn = header.first_lsn
+        self.offset = HEADER_BYTES
+        self._limit = capacity - FOOTER_ROOM
+        self._file = file
+        self._write_at = file.write_at
+        self._seed = seed_of(data)
+        self._frame_count = 0
+        self._digest = 0
+
+    @property
+    def path(self) -> str:
+        """Return the path of the file."""
+        return self._file.path
+
+    def has_room(self, payload_bytes: int) -> bool:
+        """Tell whether a frame with that payload still fits."""
+        return self.offset + frame.HEADER_BYTES + payload_bytes <= self._limit
+
+    def append(self, payload: bytes, op_count: int, synced_lsn: int) -> int:
+        """Write one frame of ops and return the LSN of its last op.
+
+        On return the frame is in the operating system. After a failure the segment
+        is as before, but for bytes behind its end: see `cut_back`.
+        """
+        offset, lsn = self.offset, self.next_lsn
+        crc, data = frame.encode(
+            self._seed, offset, lsn, synced_lsn, op_count, frame.KIND_OPS, payload
+        )
+        end = offset + len(data)
+        self._write_at(offset, data)
+        # No call from here on: a KeyboardInterrupt arrives only at calls, and half of
+        # this update would leave a gap in the log.
+        self._digest += crc
+        self._frame_count += 1
+        self.offset = end
+        self.next_lsn = lsn = lsn + op_count
+        return lsn - 1
+
+    def cut_back(self) -> None:
+        """Remove what a failed append may have left behind the last frame."""
+        self._file.truncate(self.offset)
+
+    def sync(self) -> None:
+        """Return once all frames appended before the call are on the medium."""
+        self._file.sync()
+
+    def is_linked(self) -> bool:
+        """Tell whether the file still has a name."""
+        return self._file.is_linked()
+
+    def seal(self) -> SealedFacts:
+        """Write the footer, cut the file behind it, sync, close; return its facts."""
+        digest = self._digest & _DIGEST_MASK
+        footer = footer_bytes(
+            self._seed, self.offset, self._frame_count, self.next_lsn, digest
+        )
+        end = self.offset + len(footer)
+        self._file.write_at(self.offset, footer)
+        self._file.truncate(end)
+        self._file.sync()
+        self._file.close()
+        return SealedFacts(end, digest)
+
+    def close(self) -> None:
+        """Close the file as it is; used when a log has failed."""
+        self._file.close()
+
+
+def footer_bytes(
+    seed: int, offset: int, frame_count: int, next_lsn: int, digest: int
+) -> bytes:
+    """Return the frame that seals a segment."""
+    payload = msgpack.packb([frame_count, next_lsn - 1, digest])
+    kind = frame.KIND_FOOTER
+    return frame.encode(seed, offset, next_lsn, next_lsn - 1, 0, kind, payload)[1]
+
+
+class SegmentReader:
+    """Iterate the op frames of a segment; afterwards tell how it ends.
+
+    `sealed` is whether a footer closed it, `end` the offset behind the last frame.
+
+    Raises:
+        CorruptionError: the header is damaged (at construction), or the footer
+            disagrees with the frames (while iterating).
+    """
+
+    def __init__(self, data: bytes, path: str) -> None:
+        self.path = path
+        self.header = SegmentHeader.decode(data, path)
+        self.length = len(data)
+        self.seed = seed_of(data)
+        self.sealed = False
+        self.frame_count = 0
+        self.digest = 0
+        self._data = memoryview(data)
+        self._scanner = FrameScanner(
+            self._data, HEADER_BYTES, self.seed, self.header.first_lsn
+        )
+
+    def __iter__(self) -> Iterator[Frame]:
+        for found in self._scanner:
+            if found.kind == frame.KIND_FOOTER:
+                self._end_with(found)
+                return
+            self.digest = (self.digest + found.crc) & _DIGEST_MASK
+            self.frame_count += 1
+            yield found
+
+    @property
+    def end(self) -> int:
+        """Return the offset behind the last frame read."""
+        return self._scanner.offset
+
+    @property
+    def next_lsn(self) -> int:
+        """Return the LSN behind the last frame read."""
+        return self._scanner.next_lsn
+
+    @property
+    def hole(self) -> frame.Hole | None:
+        """Return where and why the frames stop, None at a plain end."""
+        return self._scanner.hole
+
+    @property
+    def facts(self) -> SealedFacts:
+        """Return what the successor must say about this sealed segment."""
+        return SealedFacts(self.end, self.digest)
+
+    def sealed_at(self, end: int) -> None:
+        """Note that the caller has written a footer that ends there."""
+        self.sealed, self._scanner.offset = True, end
+
+    def synced_lsn_behind_hole(self) -> int:
+        """Return the highest watermark in valid frames behind the hole, 0 if none."""
+        frames = self._scanner.frames_behind_hole()
+        return max((found.synced_lsn for found in frames), default=0)
+
+    def _end_with(self, footer: Frame) -> None:
+        expected = [self.frame_count, footer.lsn - 1, self.digest]
+        if msgpack.unpackb(footer.payload) != expected:
+            reason = "the footer disagrees with the frames before it"
+        elif footer.end == self.length:
+            self.sealed = True
+            return
+        elif frame.is_zero(self._data[footer.end :]):
+            # The footer reached the medium, the cut behind it did not.
+            self._scanner.offset = footer.offset
+            return
+        else:
+            reason = "there are bytes behind the footer"
+        raise CorruptionError(self.path, reason, offset=footer.offset, lsn=footer.lsn)
