@@ -1,0 +1,1 @@
+"""The append-only log of the memory engine: segments that compaction rewrites."""

@@ -1,0 +1,1 @@
+"""The write-ahead log of the hybrid engine: segments that a checkpoint prunes."""
