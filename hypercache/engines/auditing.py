@@ -1,0 +1,70 @@
+"""Read a hybrid store back, file by file, and say what is wrong with it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from hypercache import metafile
+from hypercache.engines import lmdb_walk
+from hypercache.engines.base import Problem
+from hypercache.errors import CorruptionError
+from hypercache.paths import StorePaths
+from hypercache.storage import Storage
+from hypercache.wal import checkpoint
+from hypercache.wal.checkpoint import Marker
+from hypercache.wal.reader import WalReader
+from hypercache.wal.writer import LogEnd
+
+
+def problems(
+    storage: Storage, paths: StorePaths, uuid: bytes, marker: Marker, end: LogEnd
+) -> list[Problem]:
+    """Return what is wrong with the files of an open store.
+
+    No checkpoint may run meanwhile; writes may, and only what came before `end` is
+    looked at.
+    """
+    return [
+        *_metafiles(storage, paths, uuid, marker),
+        *_log(storage, paths, uuid, marker, end),
+        *lmdb_walk.verify(paths.lmdb),
+    ]
+
+
+def disk_bytes(storage: Storage, paths: StorePaths) -> int:
+    """Return the sum of the sizes of all files of the store."""
+    names = [paths.store, paths.checkpoint, paths.lock, paths.lmdb_data]
+    names += map(paths.segment, checkpoint.segment_numbers(storage, paths))
+    found = map(storage.info, names)
+    return sum(info.size_bytes for info in found if info is not None)
+
+
+def _metafiles(
+    storage: Storage, paths: StorePaths, uuid: bytes, marker: Marker
+) -> Iterator[Problem]:
+    try:
+        identity = metafile.maybe_read(storage, paths.store)
+        if identity is None or identity.get("uuid") != uuid.hex():
+            yield Problem(paths.store, "it is missing or that of another store")
+        if checkpoint.load(storage, paths).checkpoint_lsn < marker.checkpoint_lsn:
+            yield Problem(paths.checkpoint, "it is older than the open store")
+    except CorruptionError as error:
+        yield _problem(error)
+
+
+def _log(
+    storage: Storage, paths: StorePaths, uuid: bytes, marker: Marker, end: LogEnd
+) -> Iterator[Problem]:
+    reader = WalReader(storage, paths, uuid, marker, end.active_bytes)
+    try:
+        for _ in reader.replay():
+            pass
+        if reader.next_lsn < end.next_lsn:
+            reason = f"the log ends before LSN {end.next_lsn}"
+            yield Problem(paths.wal, reason, lsn=reader.next_lsn)
+    except CorruptionError as error:
+        yield _problem(error)
+
+
+def _problem(error: CorruptionError) -> Problem:
+    return Problem(error.path, error.reason, error.offset, error.lsn, error.key)

@@ -1,0 +1,93 @@
+"""Wrap values for LMDB, which checks nothing of what it stores. Pure.
+
+Envelope: `crc32c:u32 flags:u8 expires_at_ms:u64 lsn:u64`, then for a long key
+`key_length:u16 key`, then the value. The CRC covers the LMDB key and all behind the
+CRC field. Keys over `SHORT_KEY_BYTES` are stored under their first bytes and a hash,
+which sorts them behind every short key with that prefix; the whole key is in the
+envelope, because two of them may share a prefix and only the reader can order them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import struct
+from typing import NamedTuple
+
+from crc32c import crc32c
+
+LMDB_KEY_BYTES = 511
+HASH_BYTES = 16
+SHORT_KEY_BYTES = LMDB_KEY_BYTES - HASH_BYTES
+
+_CRC = struct.Struct("<I")
+_HEAD = struct.Struct("<IBQQ")
+_LENGTH = struct.Struct("<H")
+_LONG_KEY = 1
+_DIGEST_FACTOR = 0x9E3779B97F4A7C15  # odd, so that every CRC bit reaches the sum
+DIGEST_MASK = (1 << 64) - 1
+
+
+class Stored(NamedTuple):
+    """What an envelope holds, once its checksum holds."""
+
+    key: bytes
+    value: bytes
+    expires_at_ms: int
+    lsn: int
+
+
+class Summary(NamedTuple):
+    """What the bookkeeping needs to know of an envelope, unverified."""
+
+    digest: int
+    expires: bool
+
+
+def stored_key(key: bytes) -> bytes:
+    """Return the LMDB key of a key."""
+    if len(key) <= SHORT_KEY_BYTES:
+        return key
+    tail = hashlib.blake2b(key, digest_size=HASH_BYTES).digest()
+    return key[:SHORT_KEY_BYTES] + tail
+
+
+def is_long(lmdb_key: bytes) -> bool:
+    """Tell whether an LMDB key stands for a long key."""
+    return len(lmdb_key) == LMDB_KEY_BYTES
+
+
+def wrap(key: bytes, value: bytes, expires_at_ms: int, lsn: int) -> bytes:
+    """Return the envelope of one entry."""
+    lmdb_key = stored_key(key)
+    flags, name = 0, b""
+    if is_long(lmdb_key):
+        flags, name = _LONG_KEY, _LENGTH.pack(len(key)) + key
+    head = _HEAD.pack(0, flags, expires_at_ms, lsn)[_CRC.size :]
+    body = b"".join((head, name, value))
+    return _CRC.pack(crc32c(body, crc32c(lmdb_key))) + body
+
+
+def unwrap(lmdb_key: bytes, data: bytes) -> Stored | None:
+    """Return what an envelope holds, None when its checksum does not match."""
+    if len(data) < _HEAD.size:
+        return None
+    view = memoryview(data)
+    crc, flags, expires_at_ms, lsn = _HEAD.unpack_from(data)
+    if crc32c(view[_CRC.size :], crc32c(lmdb_key)) != crc:
+        return None
+    if not flags & _LONG_KEY:
+        return Stored(lmdb_key, data[_HEAD.size :], expires_at_ms, lsn)
+    start = _HEAD.size + _LENGTH.size
+    end = start + _LENGTH.unpack_from(data, _HEAD.size)[0]
+    return Stored(data[start:end], data[end:], expires_at_ms, lsn)
+
+
+def summarize(data: bytes) -> Summary:
+    """Return an envelope's share in the digest of its store.
+
+    The LSN is unique to an entry, so a lost, doubled or outdated one moves the sum.
+    """
+    if len(data) < _HEAD.size:
+        return Summary(0, False)
+    crc, _, expires_at_ms, lsn = _HEAD.unpack_from(data)
+    return Summary((crc * _DIGEST_FACTOR + lsn) & DIGEST_MASK, expires_at_ms > 0)

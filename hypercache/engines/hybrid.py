@@ -1,0 +1,486 @@
+"""The hybrid engine: a log for durability, LMDB for size, RAM for speed.
+
+A write goes to the log, then to the memtable. A checkpoint folds the sealed log into
+LMDB, moves the memtable into the read cache, and prunes the log. A read asks
+memtable, read cache and LMDB in that order and takes no lock.
+
+Locks, in the order in which they are taken: `_maintenance` (one checkpoint or check at
+a time), `_lock` (writers), the locks inside group commit and read cache.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import threading
+from collections.abc import Callable, Iterable, Iterator, Sequence
+
+from hypercache import ops
+from hypercache.engines import auditing, merging, opening
+from hypercache.engines.base import (
+    Change,
+    CheckReport,
+    EngineStats,
+    Entry,
+    StorageEngine,
+    changed_entry,
+    check_op,
+)
+from hypercache.engines.memtable import Slots
+from hypercache.engines.read_cache import (
+    ABSENT,
+    Absent,
+    ReadCache,
+    Slot,
+    entry_of,
+    slot_of,
+)
+from hypercache.errors import (
+    ClosedError,
+    DiskFullError,
+    ForkedStoreError,
+    HyperCacheError,
+)
+from hypercache.group_commit import CommitState, GroupCommit
+from hypercache.ops import PUT, KeyOp, Op, Touch, check_key, check_value
+from hypercache.options import MAX_KEY_BYTES, MAX_VALUE_BYTES, Options, SyncPolicy
+from hypercache.paths import StorePaths
+from hypercache.storage import Clock, OsStorage, Storage, SystemClock
+from hypercache.wal import checkpoint as marker_file
+from hypercache.wal.checkpoint import Marker
+from hypercache.wal.fold import fold
+from hypercache.wal.writer import WalWriter
+
+_log = logging.getLogger(__name__)
+
+
+class HybridEngine(StorageEngine):
+    """Keep everything in LMDB behind a log, hot entries in RAM.
+
+    Raises:
+        ConfigError, StoreLockedError, UnsupportedFormatError, CorruptionError,
+        StorageError: at construction; nothing was changed.
+    """
+
+    def __init__(
+        self,
+        path: str,
+        options: Options,
+        *,
+        storage: Storage | None = None,
+        clock: Clock | None = None,
+    ) -> None:
+        self._storage = storage or OsStorage()
+        self._clock = clock or SystemClock()
+        self._paths = StorePaths(path.rstrip("/") or "/")
+        self._options = options
+        opened = opening.open_store(self._storage, self._paths, options)
+        self._uuid = bytes.fromhex(opened.identity.uuid)
+        self._directory_lock = opened.lock
+        self._store = opened.store
+        self._memtable = opened.memtable
+        self._recovery = tuple(opened.recovery)
+        self._cache = ReadCache(options.memory_bytes)
+        self._lock = threading.RLock()
+        self._maintenance = threading.Lock()
+        self._refusal: Callable[[], HyperCacheError] | None = None
+        self._exclusive_owner: int | None = None
+        self._checkpoint_due = False
+        self._checkpoint_count = 0
+        self._checkpoint_error: str | None = None
+        # Judged by the wall clock at open and the monotonic clock since, so that a
+        # jump of the wall clock expires nothing early.
+        self._wall_offset_ms = self._clock.wall_ms() - self._clock.monotonic() * 1000
+        self._deferred = options.sync is SyncPolicy.ALWAYS
+        self._packer = ops.Packer()
+        self._pack = self._packer.pack
+        self._log = WalWriter(
+            self._storage,
+            self._paths,
+            options,
+            self._uuid,
+            opened.marker,
+            next_lsn=opened.next_lsn,
+            previous=opened.previous,
+        )
+        self._state = CommitState(options.sync, opened.next_lsn - 1)
+        self._commit = GroupCommit(
+            self._state,
+            self._clock,
+            sync_file=self._log.sync_active,
+            appended_lsn=self._log.appended_lsn,
+            on_synced=self._publish,
+        )
+        self._log.commit = self._commit
+        self._log.on_seal = self._note_log_length
+        self._log.sealed_bytes = opened.log_bytes
+        self._note_log_length()
+        opened.lock.on_fork = self._forked
+
+    # Reads
+
+    def get(self, key: bytes) -> bytes | None:
+        """Return the value, None for a key that is absent or expired."""
+        if self._refusal is not None:
+            raise self._refusal()
+        slot = self._memtable.active.get(key, ABSENT)
+        if type(slot) is bytes:
+            return slot
+        if isinstance(slot, Absent):
+            slot = self._find_below(key)
+        entry = self._live(slot)
+        return entry.value if entry else None
+
+    def get_entry(self, key: bytes) -> Entry | None:
+        """Return value and expiry, None for a key that is absent or expired."""
+        self._refuse()
+        return self._live(self._slot(key))
+
+    def get_many(self, keys: Iterable[bytes]) -> dict[bytes, bytes]:
+        """Return the values of the keys that are present, as of one moment."""
+        with self._lock:
+            found = ((key, self.get(key)) for key in keys)
+            return {key: value for key, value in found if value is not None}
+
+    def scan(
+        self,
+        start: bytes | None = None,
+        stop: bytes | None = None,
+        *,
+        reverse: bool = False,
+    ) -> Iterator[tuple[bytes, Entry]]:
+        """Yield the live entries with start <= key < stop in key order."""
+        source = merging.Source(self._memtable, self._cache, self._store, self._slot)
+        for key, slot in merging.scan(source, start, stop, reverse):
+            entry = self._live(slot)
+            if entry is not None:
+                yield key, entry
+
+    def count(self) -> int:
+        """Return the number of live keys; reads all entries if any can expire."""
+        self._refuse()
+        with self._lock:
+            exact = merging.maybe_count(self._memtable, self._store)
+            return exact if exact is not None else sum(1 for _ in self.scan())
+
+    def now_ms(self) -> float:
+        """Return the time that expiry is judged by."""
+        return self._wall_offset_ms + self._clock.monotonic() * 1000
+
+    # Writes
+
+    def put(self, key: bytes, value: bytes, expires_at_ms: int = 0) -> int:
+        """Store a value and return its LSN once it is acknowledged."""
+        if not 0 < len(key) <= MAX_KEY_BYTES or len(value) > MAX_VALUE_BYTES:
+            check_key(key)
+            check_value(key, value)
+        with self._lock:
+            if self._state.attention:
+                self._admit()
+            if expires_at_ms:
+                payload = self._pack((PUT, key, value, expires_at_ms))
+                slot: Slot = (value, expires_at_ms)
+            else:
+                payload = self._pack((PUT, key, value))
+                slot = value
+            lsn = self._log.append(payload, 1)
+            if self._deferred:
+                self._memtable.stage(lsn, {key: slot})
+            else:
+                self._memtable.active[key] = slot
+        if self._deferred or self._checkpoint_due:
+            self._settle(lsn)
+        return lsn
+
+    def apply(self, ops: Sequence[KeyOp]) -> int:
+        """Apply a batch, all or none, and return the LSN of its last op."""
+        for op in ops:
+            check_op(op)
+        with self._lock:
+            self._admit()
+            lsn = self._append_batch(ops)
+        self._settle(lsn)
+        return lsn
+
+    def update(self, key: bytes, change: Change) -> int | None:
+        """Apply to one key what `change` makes of its present entry, atomically."""
+        check_key(key)
+        with self._lock:
+            self._admit()
+            seen_lsn, slot = self._newest(key)
+            op = change(self._live(slot))
+            if op is not None:
+                check_op(op)
+            lsn = self._append_batch([op]) if op is not None else None
+        # What was seen may still be on its way to the disk: wait for that, too.
+        self._settle(lsn if lsn is not None else seen_lsn)
+        return lsn
+
+    def clear(self) -> int:
+        """Remove every key and return the LSN."""
+        with self._lock:
+            self._admit()
+            lsn = self._append([ops.Clear()], None)
+        self._settle(lsn)
+        return lsn
+
+    @contextlib.contextmanager
+    def exclusive(self) -> Iterator[None]:
+        """Keep all other writers out while the block runs; readers go on.
+
+        What is written inside is acknowledged when the block has ended.
+        """
+        with self._lock:
+            self._admit()
+            if self._memtable.has_staged():
+                # Reads inside the block must see what other writers wait for.
+                self._log.sync_in_place()
+            outer, self._exclusive_owner = self._exclusive_owner, threading.get_ident()
+            try:
+                yield
+            finally:
+                self._exclusive_owner = outer
+                lsn = self._log.appended_lsn()
+        self._settle(lsn)
+
+    # Durability
+
+    def sync(self) -> int:
+        """Bring everything acknowledged to the medium; return the LSN reached."""
+        self._refuse()
+        return self._commit.flush()
+
+    def wait_durable(self, lsn: int, timeout: float | None = None) -> None:
+        """Return once `lsn` is on the medium."""
+        self._refuse()
+        if lsn > self._log.appended_lsn():
+            raise ValueError(f"LSN {lsn} was never handed out")
+        self._commit.wait(lsn, timeout)
+
+    def checkpoint(self) -> int:
+        """Fold the log into LMDB and prune it; return the LSN reached."""
+        self._refuse()
+        with self._maintenance:
+            return self._checkpoint()
+
+    def check(self) -> CheckReport:
+        """Read the log and LMDB back and report what is wrong; changes nothing."""
+        self._refuse()
+        with self._maintenance:
+            with self._lock:
+                self._refuse()
+                marker, end = self._log.marker, self._log.end()
+            problems = auditing.problems(
+                self._storage, self._paths, self._uuid, marker, end
+            )
+        return CheckReport(tuple(problems), 0 if problems else self.count())
+
+    def stats(self) -> EngineStats:
+        """Return the numbers of this moment."""
+        self._refuse()
+        state = self._state
+        return EngineStats(
+            engine="hybrid",
+            path=self._paths.root,
+            sync=state.policy.value,
+            log_io=self._log.io_name,
+            appended_lsn=self._log.appended_lsn(),
+            synced_lsn=state.synced_lsn,
+            checkpoint_lsn=self._log.marker.checkpoint_lsn,
+            memtable_count=len(self._memtable),
+            read_cache_bytes=self._cache.used_bytes,
+            log_bytes=self._log.unfolded_bytes,
+            disk_bytes=auditing.disk_bytes(self._storage, self._paths),
+            checkpoint_count=self._checkpoint_count,
+            checkpoint_error=self._checkpoint_error,
+            failure=str(state.failure) if state.failure else None,
+            recovery=self._recovery,
+        )
+
+    def close(self) -> None:
+        """Bring everything to the medium, checkpoint, and let go of all files.
+
+        Raises:
+            StorageError: the last sync failed; what it should have brought to the
+                medium may be lost. Everything is released all the same.
+        """
+        with self._maintenance:
+            with self._lock:
+                if self._refusal is not None:
+                    return
+                self._refusal = lambda: ClosedError(
+                    f"the store {self._paths.root} is closed; open it again"
+                )
+                self._state.close()
+            try:
+                self._commit.stop()
+                if self._state.failure is None:
+                    self._close_cleanly()
+            finally:
+                self._log.close()
+                self._store.close()
+                self._directory_lock.release()
+
+    # Internals
+
+    def _find_below(self, key: bytes) -> Slot:
+        """Return the slot of a key that the active memtable does not have."""
+        version = self._cache.version  # before the test for a clear: see ReadCache
+        slot: Slot | Absent = self._memtable.frozen.get(key, ABSENT)
+        if not isinstance(slot, Absent):
+            return slot
+        if self._memtable.cleared_lsn:
+            return None
+        slot = self._cache.find(key)
+        if not isinstance(slot, Absent):
+            return slot
+        found = self._store.get(key)
+        if found is None:
+            return None
+        slot = slot_of(found.value, found.expires_at_ms)
+        self._cache.add(key, slot, version)
+        return slot
+
+    def _slot(self, key: bytes) -> Slot:
+        slot = self._memtable.active.get(key, ABSENT)
+        return self._find_below(key) if isinstance(slot, Absent) else slot
+
+    def _newest(self, key: bytes) -> tuple[int, Slot]:
+        """Return LSN and slot of a staged write; without one, 0 and the slot."""
+        lsn, slot = self._memtable.find_staged(key)
+        return (0, self._slot(key)) if isinstance(slot, Absent) else (lsn, slot)
+
+    def _live(self, slot: Slot) -> Entry | None:
+        entry = entry_of(slot)
+        if entry is None or not entry.expires_at_ms:
+            return entry
+        return entry if entry.expires_at_ms > self.now_ms() else None
+
+    def _append_batch(self, batch: Sequence[KeyOp]) -> int:
+        slots: dict[bytes, Slot] = {}
+        kept: list[Op] = []
+        for op in batch:
+            before = None
+            if isinstance(op, Touch):
+                # Replay knows no clock: what has expired by now must not be touched.
+                known = slots[op.key] if op.key in slots else self._newest(op.key)[1]
+                before = self._live(known)
+                if before is None:
+                    continue
+            after = changed_entry(before, op)
+            slots[op.key] = slot_of(*after) if after else None
+            kept.append(op)
+        return self._append(kept, slots) if kept else self._log.appended_lsn()
+
+    def _append(self, batch: Sequence[Op], slots: Slots | None) -> int:
+        lsn = self._log.append(ops.encode(self._packer, batch), len(batch))
+        self._memtable.stage(lsn, slots)
+        if not self._deferred:
+            self._publish_staged(lsn)
+        return lsn
+
+    def _publish(self, lsn: int) -> None:
+        if self._deferred:
+            with self._lock:
+                self._publish_staged(lsn)
+
+    def _publish_staged(self, lsn: int) -> None:
+        if self._memtable.publish(lsn):
+            self._cache.clear()
+
+    def _settle(self, lsn: int) -> None:
+        """Wait for what a write promised, then do the maintenance it caused."""
+        if self._exclusive_owner == threading.get_ident():
+            return  # `exclusive` does it when it has given the lock up
+        if self._deferred:
+            self._commit.wait(lsn)
+        if self._checkpoint_due:
+            self._checkpoint_quietly()
+
+    def _checkpoint_quietly(self) -> None:
+        # The write that came across it is acknowledged already: it must not fail.
+        with self._maintenance:
+            if not self._checkpoint_due or self._refusal is not None:
+                return
+            try:
+                self._checkpoint()
+            except HyperCacheError as error:
+                _log.warning("a checkpoint failed, the log keeps growing: %s", error)
+
+    def _checkpoint(self) -> int:
+        with self._lock:
+            self._state.raise_if_failed()
+            self._log.seal_active()
+            self._checkpoint_due = False
+            marker = self._log.marker
+            if marker.first_segment > marker.active_segment:
+                return self._log.appended_lsn()
+            folded = self._memtable.freeze()
+            folded_bytes, self._log.sealed_bytes = self._log.sealed_bytes, 0
+        try:
+            reached = self._fold(marker)
+            with self._lock:
+                self._end_checkpoint(folded, reached, marker.active_segment)
+        except BaseException as error:
+            self._log.sealed_bytes += folded_bytes
+            self._checkpoint_error = str(error)
+            raise
+        marker_file.prune(self._storage, self._paths, self._log.marker)
+        self._checkpoint_count += 1
+        self._checkpoint_error = None
+        return reached
+
+    def _fold(self, marker: Marker) -> int:
+        steps = fold(
+            self._storage,
+            self._paths,
+            self._uuid,
+            marker,
+            self._store,
+            self._options.fold_batch,
+        )
+        return max(steps)
+
+    def _end_checkpoint(
+        self, folded: dict[bytes, Slot], reached: int, last_segment: int
+    ) -> None:
+        self._log.folded(reached, last_segment, self._store.transaction_id())
+        # Into the cache before out of the memtable, for readers in between.
+        if self._memtable.frozen is folded:
+            self._cache.absorb(folded)
+        self._memtable.thaw(folded, reached)
+
+    def _note_log_length(self) -> None:
+        self._checkpoint_due = self._log.sealed_bytes >= self._options.checkpoint_bytes
+
+    def _close_cleanly(self) -> None:
+        try:
+            self._checkpoint()
+        except DiskFullError as error:
+            self._commit.flush()
+            _log.warning("closed without a checkpoint, the log keeps all: %s", error)
+            return
+        txn = self._store.transaction_id()
+        self._store.close()
+        info = self._storage.info(self._paths.lmdb_data)
+        if info is not None and not self._log.marker.clean:
+            self._log.closed(txn, info)
+
+    def _admit(self) -> None:
+        self._refuse()
+        self._commit.admit()
+
+    def _refuse(self) -> None:
+        if self._refusal is not None:
+            raise self._refusal()
+
+    def _forked(self) -> None:
+        # In the child of a fork: another thread may have held any lock at that moment.
+        root = self._paths.root
+        self._lock, self._maintenance = threading.RLock(), threading.Lock()
+        self._refusal = lambda: ForkedStoreError(
+            f"the store {root} was opened before the fork, by process "
+            f"{os.getppid()}; open it in this process, after the parent has closed it"
+        )
+        self._state.close()

@@ -1,0 +1,106 @@
+"""Walk every page of an LMDB store, in a process of its own.
+
+A damaged page can kill whoever reads it (SIGBUS, SIGSEGV). So the walk runs as
+`python -m hypercache.engines.lmdb_walk DIR`, and what kills it becomes a finding.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+
+from hypercache.engines import envelope
+from hypercache.engines.base import Problem
+from hypercache.engines.envelope import DIGEST_MASK
+from hypercache.engines.lmdb_store import LmdbStore
+from hypercache.errors import CorruptionError, HyperCacheError
+from hypercache.options import MIB
+from hypercache.paths import LMDB_DATA
+from hypercache.storage import OsStorage
+
+MAX_PROBLEMS = 100
+
+
+def verify(path: str) -> list[Problem]:
+    """Return what is wrong with the store in `path`; nothing may write meanwhile."""
+    data_path = f"{path}/{LMDB_DATA}"
+    if not sys.executable or getattr(sys, "frozen", False):
+        return _verify_here(path, data_path)
+    command = [sys.executable, "-m", __name__, path]
+    done = subprocess.run(command, capture_output=True, check=False)
+    if done.returncode < 0:
+        reason = f"reading its pages kills the reader (signal {-done.returncode})"
+        return [Problem(data_path, reason)]
+    if done.returncode > 0:
+        last = done.stderr.decode(errors="replace").strip().splitlines()[-1:]
+        return [Problem(data_path, f"its pages cannot be walked: {''.join(last)}")]
+    return [
+        Problem(data_path, reason, lsn=lsn, key=bytes.fromhex(key) if key else None)
+        for reason, lsn, key in json.loads(done.stdout)
+    ]
+
+
+def walk(path: str) -> Iterator[tuple[str, int | None, bytes | None]]:
+    """Yield reason, LSN and key of everything that is wrong, in this process."""
+    store = LmdbStore(OsStorage(), path, MIB, create=False, read_only=True)
+    try:
+        yield from _walk(store)
+    except CorruptionError as error:
+        yield error.reason, error.lsn, error.key
+    finally:
+        store.close()
+
+
+def _walk(store: LmdbStore) -> Iterator[tuple[str, int | None, bytes | None]]:
+    state = store.state()
+    count = digest = expiring = 0
+    previous = b""
+    for key, data, looked_up in store.walk():
+        entry = envelope.unwrap(key, data)
+        lsn = entry.lsn if entry else None
+        if entry is None or envelope.stored_key(entry.key) != key:
+            yield "the stored value does not match its checksum", lsn, key
+        if looked_up != data:
+            yield "a scan shows the key, a look-up does not find it", lsn, key
+        if key <= previous:
+            yield "the keys are out of order", lsn, key
+        previous = key
+        summary = envelope.summarize(data)
+        count, digest = count + 1, digest + summary.digest
+        expiring += summary.expires
+    found = (count, digest & DIGEST_MASK, expiring)
+    if found != state[1:]:
+        yield f"it holds {count} entries where {state.entry_count} belong", None, None
+
+
+def _verify_here(path: str, data_path: str) -> list[Problem]:
+    # Without a helper process only the length stands between a cut file and SIGBUS.
+    store = LmdbStore(OsStorage(), path, MIB, create=False, read_only=True)
+    missing = store.missing_bytes()
+    store.close()
+    if missing > 0:
+        return [Problem(data_path, f"the file is {missing} bytes too short")]
+    return [
+        Problem(data_path, reason, None, lsn, key) for reason, lsn, key in walk(path)
+    ]
+
+
+def main(path: str) -> int:
+    """Print the findings as JSON, at most MAX_PROBLEMS of them."""
+    findings = []
+    for reason, lsn, key in walk(path):
+        findings.append((reason, lsn, key.hex() if key else None))
+        if len(findings) == MAX_PROBLEMS:
+            break
+    sys.stdout.write(json.dumps(findings))
+    return 0
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main(sys.argv[1]))
+    except HyperCacheError as error:
+        sys.stderr.write(f"{error}\n")
+        sys.exit(1)

@@ -1,0 +1,119 @@
+"""Keep clean entries of the hybrid engine in RAM, in two generations.
+
+New entries join the young generation; when it holds half the budget it becomes the
+old one, whose entries are forgotten unless a hit has brought them back. That is
+second chance with no bookkeeping per entry: a hit in the young generation, the common
+case, is one dict look-up and changes nothing.
+
+A slot is what a memtable holds: the value, `(value, expires_at_ms)`, or None for a key
+known to be absent.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping
+from typing import Final, TypeAlias
+
+from hypercache.engines.base import Entry
+
+Slot: TypeAlias = bytes | tuple[bytes, int] | None
+
+
+class Absent:
+    """Mark the key that a table says nothing about."""
+
+
+ABSENT: Final = Absent()
+SLOT_BYTES = 130  # a dict slot, two bytes objects' headers; an estimate
+
+
+def slot_of(value: bytes, expires_at_ms: int) -> Slot:
+    """Return the slot that holds a value."""
+    return (value, expires_at_ms) if expires_at_ms else value
+
+
+def entry_of(slot: Slot) -> Entry | None:
+    """Return the entry in a slot, expired or not."""
+    if slot is None:
+        return None
+    return Entry(slot) if isinstance(slot, bytes) else Entry(*slot)
+
+
+def slot_bytes(key: bytes, slot: Slot) -> int:
+    """Estimate the memory that a key and its slot take."""
+    if slot is None:
+        return SLOT_BYTES + len(key)
+    value = slot if isinstance(slot, bytes) else slot[0]
+    return SLOT_BYTES + len(key) + len(value)
+
+
+class ReadCache:
+    """Bound the memory of clean entries to about `budget_bytes`.
+
+    `version` changes whenever entries may have become outdated: who reads LMDB notes
+    it first and passes it to `add`, so that an old value is never put over a new one.
+    """
+
+    def __init__(self, budget_bytes: int) -> None:
+        self._half = budget_bytes // 2
+        self._lock = threading.Lock()
+        self.version = 0
+        self._young: dict[bytes, Slot] = {}
+        self._old: dict[bytes, Slot] = {}
+        self._young_bytes = self._old_bytes = 0
+
+    @property
+    def used_bytes(self) -> int:
+        """Return the estimate of what both generations take."""
+        return self._young_bytes + self._old_bytes
+
+    def find(self, key: bytes) -> Slot | Absent:
+        """Return the slot of a key, ABSENT when nothing is known."""
+        version = self.version
+        slot = self._young.get(key, ABSENT)
+        if slot is ABSENT:
+            slot = self._old.get(key, ABSENT)
+            if not isinstance(slot, Absent):
+                self.add(key, slot, version)
+        return slot
+
+    def add(self, key: bytes, slot: Slot, version: int) -> None:
+        """Remember a slot that was current when `version` was."""
+        size = slot_bytes(key, slot)
+        with self._lock:
+            if version != self.version or size > self._half:
+                return
+            if self._young_bytes + size > self._half:
+                self._turn()
+            self._young[key] = slot
+            self._young_bytes += size
+
+    def absorb(self, table: Mapping[bytes, Slot]) -> None:
+        """Take over a folded memtable, whose slots outdate what is here."""
+        size = sum(slot_bytes(key, slot) for key, slot in table.items())
+        with self._lock:
+            self.version += 1
+            if size > self._half:
+                self._forget()
+                return
+            if self._young_bytes + size > self._half:
+                self._turn()
+            self._young.update(table)
+            self._young_bytes += size
+
+    def clear(self) -> None:
+        """Forget everything."""
+        with self._lock:
+            self.version += 1
+            self._forget()
+
+    def _forget(self) -> None:
+        self._young, self._old = {}, {}
+        self._young_bytes = self._old_bytes = 0
+
+    def _turn(self) -> None:
+        # A reader between the lines finds less, never what the young one outdated.
+        self._old = {}
+        self._old, self._old_bytes = self._young, self._young_bytes
+        self._young, self._young_bytes = {}, 0
