@@ -1,0 +1,397 @@
+"""The Cache: typed values, ttl and atomic operations over a storage engine."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import weakref
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from datetime import timedelta
+from types import TracebackType
+from typing import Any
+
+from hypercache import arguments
+from hypercache.arguments import key_bytes
+from hypercache.codec import Codec
+from hypercache.engines import open_engine
+from hypercache.engines.base import (
+    CheckReport,
+    Delete,
+    EngineStats,
+    Entry,
+    KeyOp,
+    Put,
+    StorageEngine,
+    Touch,
+)
+from hypercache.errors import ConfigError, DeserializationError
+from hypercache.ops import check_key
+from hypercache.options import Options
+from hypercache.serializers import Serializer
+from hypercache.transaction import TransactionView
+
+Key = str | bytes
+Ttl = float | timedelta | None
+_MISSING: Any = object()
+
+
+class Cache:
+    """Open a cache in RAM, or a durable one in a directory.
+
+    Keys are str or bytes; a str is its UTF-8 bytes, the same key. A ttl is in seconds
+    or a timedelta; None stands for the default of the cache, `math.inf` for never.
+    Any number of threads may use one Cache; a second process may not open it.
+
+    Args:
+        path: a directory, created if absent; None keeps everything in RAM.
+        engine: "memory" or "hybrid"; None chooses by the path.
+        sync: "always" (a call returns when its write is on the medium), "everysec"
+            (default: within a second; `kill -9` loses nothing, a power cut at most
+            the last second), or "no" (when the operating system likes).
+        memory_bytes: budget of the read cache of a durable store.
+        default_ttl: for writes without a ttl.
+        serializer: "msgpack", "json", "bytes", or an object with dumps and loads.
+        compress_min_bytes: compress encoded values from this size on with zstd.
+        verify: "auto" reads all of a store back after an unclean close, "full" always.
+        log_io: "mmap", "write", or "auto" for what the mount allows.
+        allow_network_fs: open on a network file system, where locks and syncs may lie.
+        tuning: `segment_bytes`, `checkpoint_bytes`, `map_bytes`, `fold_batch`; see
+            `hypercache.options.Options`.
+
+    Raises:
+        ConfigError: an argument or the path cannot work; nothing was changed.
+        StoreLockedError: it is open already.
+        CorruptionError, UnsupportedFormatError, StorageError: nothing was changed.
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str] | None = None,
+        *,
+        engine: str | None = None,
+        sync: str | None = None,
+        memory_bytes: int | None = None,
+        default_ttl: Ttl = None,
+        serializer: str | Serializer = "msgpack",
+        compress_min_bytes: int | None = None,
+        verify: str = "auto",
+        log_io: str = "auto",
+        allow_network_fs: bool = False,
+        **tuning: int,
+    ) -> None:
+        self._default_ttl_ms = arguments.ttl_ms(default_ttl)
+        codec = Codec(serializer, compress_min_bytes)
+        self._encode, self._decode_bytes = codec.encode, codec.decode
+        if path is None and sync is not None:
+            raise ConfigError(f"sync={sync!r} needs a path: there is nothing to sync")
+        options = Options.resolve(
+            sync=sync,
+            memory_bytes=memory_bytes,
+            verify=verify,
+            log_io=log_io,
+            allow_network_fs=allow_network_fs,
+            serializer=codec.serializer_name,
+            **arguments.known_tuning(tuning),
+        )
+        root = None if path is None else arguments.absolute(path)
+        self._engine: StorageEngine = open_engine(root, engine=engine, options=options)
+        # Closes when the cache is forgotten, and at the end of the interpreter.
+        self._finalizer = weakref.finalize(self, self._engine.close)
+
+    # One key
+
+    def set(self, key: Key, value: Any, ttl: Ttl = None) -> int:
+        """Store a value and return its LSN, a receipt for `wait_durable`.
+
+        On return it is acknowledged as the sync policy says. On a volatile cache and
+        inside a transaction the LSN is 0.
+
+        Raises:
+            SerializationError: the serializer cannot encode the value.
+            LimitError: key, value or ttl out of range.
+            DiskFullError: no space; it works again when there is some.
+            StorageFailedError: the log failed; the write may be lost.
+        """
+        data = self._encode(value)
+        if type(key) is not bytes:
+            key = key_bytes(key)
+        if ttl is None and not self._default_ttl_ms:
+            return self._engine.put(key, data)
+        return self._engine.put(key, data, self._expires_at_ms(ttl))
+
+    def get(self, key: Key, default: Any = None) -> Any:
+        """Return the value, or `default` for a key that is absent or expired.
+
+        Raises:
+            CorruptionError: the stored value is damaged.
+            DeserializationError: another serializer wrote it.
+        """
+        if type(key) is not bytes:
+            key = key_bytes(key)
+        data = self._engine.get(key)
+        if data is None:
+            check_key(key)
+            return default
+        try:
+            return self._decode_bytes(data)
+        except DeserializationError as error:
+            error.add_note(f"key: {key!r}")
+            raise
+
+    def add(self, key: Key, value: Any, ttl: Ttl = None) -> bool:
+        """Store a value only if the key is absent; tell whether it was stored."""
+        put = self._put(key, value, ttl)
+        return self._update(put.key, lambda entry: None if entry else put)
+
+    def replace(self, key: Key, value: Any, ttl: Ttl = None) -> bool:
+        """Store a value only if the key is present; tell whether it was stored."""
+        put = self._put(key, value, ttl)
+        return self._update(put.key, lambda entry: put if entry else None)
+
+    def cas(self, key: Key, expected: Any, value: Any, ttl: Ttl = None) -> bool:
+        """Store a value only if the present one equals `expected`."""
+        put = self._put(key, value, ttl)
+
+        def change(entry: Entry | None) -> KeyOp | None:
+            same = entry is not None and self._decode(put.key, entry) == expected
+            return put if same else None
+
+        return self._update(put.key, change)
+
+    def incr(self, key: Key, delta: int = 1, initial: int = 0, ttl: Ttl = None) -> int:
+        """Add to an int and return the sum; an absent key counts as `initial`.
+
+        Without a ttl a present key keeps its expiry.
+
+        Raises:
+            ArgumentTypeError: the value, `delta` or `initial` is not an int.
+        """
+        name = key_bytes(key)
+        result = 0
+
+        def change(entry: Entry | None) -> KeyOp:
+            nonlocal result
+            current = self._decode(name, entry) if entry else initial
+            result = arguments.integer(current, name) + arguments.integer(delta)
+            if entry is not None and ttl is None:
+                return Put(name, self._encode(result), entry.expires_at_ms)
+            return self._put(name, result, ttl)
+
+        self._update(name, change)
+        return result
+
+    def decr(self, key: Key, delta: int = 1, initial: int = 0, ttl: Ttl = None) -> int:
+        """Subtract from an int and return the difference; see `incr`."""
+        return self.incr(key, -arguments.integer(delta), initial, ttl)
+
+    def delete(self, key: Key) -> bool:
+        """Remove a key; tell whether it was present."""
+        op = Delete(key_bytes(key))
+        return self._update(op.key, lambda entry: op if entry else None)
+
+    def pop(self, key: Key, default: Any = None) -> Any:
+        """Remove a key and return its value, or `default` if it was absent."""
+        name = key_bytes(key)
+        value = default
+
+        def change(entry: Entry | None) -> KeyOp | None:
+            nonlocal value
+            if entry is None:
+                return None
+            value = self._decode(name, entry)
+            return Delete(name)
+
+        self._update(name, change)
+        return value
+
+    def touch(self, key: Key, ttl: Ttl = None) -> bool:
+        """Give a present key a new ttl; tell whether it was present."""
+        op = Touch(key_bytes(key), self._expires_at_ms(ttl))
+        return self._update(op.key, lambda entry: op if entry else None)
+
+    def ttl(self, key: Key) -> float | None:
+        """Return the seconds left, None for a key that is absent or never expires."""
+        name = key_bytes(key)
+        check_key(name)
+        entry = self._engine.get_entry(name)
+        if entry is None or not entry.expires_at_ms:
+            return None
+        return max(0.0, entry.expires_at_ms - self._engine.now_ms()) / 1000
+
+    def get_or_set(self, key: Key, factory: Callable[[], Any], ttl: Ttl = None) -> Any:
+        """Return the value; if absent, store and return what `factory` makes."""
+        value = self.get(key, _MISSING)
+        if value is _MISSING:
+            value = factory()
+            self.set(key, value, ttl)
+        return value
+
+    # Many keys
+
+    def get_many(self, keys: Iterable[Key]) -> dict[Key, Any]:
+        """Return the values of the keys that are present, under the keys as passed.
+
+        They are as of one moment: a batch is seen whole or not at all.
+        """
+        names = {key: key_bytes(key) for key in keys}
+        for name in names.values():
+            check_key(name)
+        found = self._engine.get_many(names.values())
+        return {
+            key: self._decode(name, Entry(found[name]))
+            for key, name in names.items()
+            if name in found
+        }
+
+    def set_many(self, mapping: Mapping[Any, Any], ttl: Ttl = None) -> int:
+        """Store all values, or none, and return the LSN of the last."""
+        puts = [self._put(key, value, ttl) for key, value in mapping.items()]
+        return self._engine.apply(puts)
+
+    def delete_many(self, keys: Iterable[Key]) -> int:
+        """Remove all keys at once and return how many were present."""
+        ops = {name: Delete(name) for name in map(key_bytes, keys)}
+        for name in ops:
+            check_key(name)
+        with self._engine.exclusive():
+            present = [op for op in ops.values() if self._engine.get_entry(op.key)]
+            self._engine.apply(present)
+        return len(present)
+
+    def clear(self) -> None:
+        """Remove every key."""
+        self._engine.clear()
+
+    def scan(
+        self,
+        prefix: Key | None = None,
+        start: Key | None = None,
+        stop: Key | None = None,
+        reverse: bool = False,
+        limit: int | None = None,
+    ) -> Iterator[tuple[bytes, Any]]:
+        """Yield key and value of start <= key < stop in key order.
+
+        Each value is current when it is yielded; keys written meanwhile may or may
+        not be seen. An open iterator costs nothing.
+        """
+        low, high = arguments.key_range(prefix, start, stop)
+        left = arguments.limit(limit)
+        for key, entry in self._engine.scan(low, high, reverse=reverse):
+            if left == 0:
+                return
+            left -= 1
+            yield key, self._decode(key, entry)
+
+    # As a mapping
+
+    def __getitem__(self, key: Key) -> Any:
+        value = self.get(key, _MISSING)
+        if value is _MISSING:
+            raise KeyError(key)
+        return value
+
+    def __setitem__(self, key: Key, value: Any) -> None:
+        self.set(key, value)
+
+    def __delitem__(self, key: Key) -> None:
+        if not self.delete(key):
+            raise KeyError(key)
+
+    def __contains__(self, key: Key) -> bool:
+        name = key_bytes(key)
+        check_key(name)
+        return self._engine.get_entry(name) is not None
+
+    def __len__(self) -> int:
+        return self._engine.count()
+
+    def __iter__(self) -> Iterator[bytes]:
+        return (key for key, _ in self._engine.scan())
+
+    # All or nothing
+
+    @contextlib.contextmanager
+    def transaction(self) -> Iterator[Cache]:
+        """Make the writes of the block one batch: all of them, or on error none.
+
+        Inside, this thread sees its own writes; others see them when the block has
+        ended, and their writes wait until then. Blocks may be nested: an inner one that
+        fails takes back only its own writes. An LSN inside the block is 0.
+
+        Raises:
+            TransactionError: sync, checkpoint, check or close inside the block.
+        """
+        with self._engine.exclusive():
+            below = self._engine
+            view = TransactionView(below)
+            self._engine = view
+            try:
+                yield self
+                self._engine = below
+                view.commit()
+            finally:
+                self._engine = below
+                view.end()
+
+    # Durability and care
+
+    def sync(self) -> int:
+        """Return when everything acknowledged so far is on the medium, and its LSN."""
+        return self._engine.sync()
+
+    def wait_durable(self, lsn: int, timeout: float | None = None) -> None:
+        """Return when the write with this LSN is on the medium.
+
+        Raises:
+            WaitTimeoutError: `timeout` seconds passed first; the write stands.
+            StorageFailedError: the log failed; the write may be lost.
+        """
+        self._engine.wait_durable(lsn, timeout)
+
+    def checkpoint(self) -> int:
+        """Fold the log into the store below it and return the LSN reached."""
+        return self._engine.checkpoint()
+
+    def check(self) -> CheckReport:
+        """Read everything back; `report.ok` is True when nothing is wrong."""
+        return self._engine.check()
+
+    def stats(self) -> EngineStats:
+        """Return the numbers of this moment."""
+        return self._engine.stats()
+
+    def close(self) -> None:
+        """Bring everything to the medium and let go of all files; repeatable."""
+        self._engine.close()
+        self._finalizer.detach()
+
+    def __enter__(self) -> Cache:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def _put(self, key: Key, value: Any, ttl: Ttl) -> Put:
+        return Put(key_bytes(key), self._encode(value), self._expires_at_ms(ttl))
+
+    def _update(
+        self, key: bytes, change: Callable[[Entry | None], KeyOp | None]
+    ) -> bool:
+        return self._engine.update(key, change) is not None
+
+    def _decode(self, key: bytes, entry: Entry) -> Any:
+        try:
+            return self._decode_bytes(entry.value)
+        except DeserializationError as error:
+            error.add_note(f"key: {key!r}")
+            raise
+
+    def _expires_at_ms(self, ttl: Ttl) -> int:
+        left_ms = self._default_ttl_ms if ttl is None else arguments.ttl_ms(ttl)
+        return int(self._engine.now_ms() + left_ms) if left_ms else 0
