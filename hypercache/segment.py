@@ -16,10 +16,18 @@ from crc32c import crc32c
 
 from hypercache import frame
 from hypercache.errors import CorruptionError, UnsupportedFormatError
-from hypercache.frame import Frame, FrameScanner
+from hypercache.frame import (
+    CRC,
+    KIND_OPS,
+    MAGIC,
+    REST,
+    SEED_MASK,
+    Frame,
+    FrameScanner,
+)
 from hypercache.storage import File
 
-MAGIC = b"HCLOG\n"
+SEGMENT_MAGIC = b"HCLOG\n"
 VERSION = 1
 HEADER_BYTES = 64
 FOOTER_ROOM = 64  # more than a footer can take, kept free in a reserved file
@@ -27,6 +35,10 @@ _HEADER = struct.Struct("<6sH16sQQQQI")
 _CRC = struct.Struct("<I")
 _DIGEST_MASK = (1 << 64) - 1
 assert _HEADER.size + _CRC.size == HEADER_BYTES
+
+
+class SegmentFullError(Exception):
+    """Tell the log, and nobody else, to begin the next segment."""
 
 
 class SealedFacts(NamedTuple):
@@ -51,7 +63,7 @@ class SegmentHeader:
     def encode(self) -> bytes:
         """Return the 64 bytes a segment file begins with."""
         fields = (self.uuid, self.number, self.first_lsn, *self.previous, 0)
-        data = _HEADER.pack(MAGIC, VERSION, *fields)
+        data = _HEADER.pack(SEGMENT_MAGIC, VERSION, *fields)
         return data + _CRC.pack(crc32c(data))
 
     @classmethod
@@ -68,7 +80,7 @@ class SegmentHeader:
         magic, version, uuid, number, first_lsn, length, digest, _ = _HEADER.unpack(
             head
         )
-        if magic != MAGIC or version != VERSION:
+        if magic != SEGMENT_MAGIC or version != VERSION:
             raise UnsupportedFormatError(path, version, f"log format {VERSION}")
         return cls(uuid, number, first_lsn, SealedFacts(length, digest))
 
@@ -93,9 +105,8 @@ class SegmentWriter:
         self.offset = HEADER_BYTES
         self._limit = capacity - FOOTER_ROOM
         self._file = file
-        self._write_at = file.write_at
+        self._window = file.window
         self._seed = seed_of(data)
-        self._frame_count = 0
         self._digest = 0
 
     @property
@@ -103,26 +114,28 @@ class SegmentWriter:
         """Return the path of the file."""
         return self._file.path
 
-    def has_room(self, payload_bytes: int) -> bool:
-        """Tell whether a frame with that payload still fits."""
-        return self.offset + frame.HEADER_BYTES + payload_bytes <= self._limit
-
     def append(self, payload: bytes, op_count: int, synced_lsn: int) -> int:
         """Write one frame of ops and return the LSN of its last op.
 
         On return the frame is in the operating system. After a failure the segment
         is as before, but for bytes behind its end: see `cut_back`.
+
+        Raises:
+            SegmentFullError: the frame does not fit; nothing was written.
         """
         offset, lsn = self.offset, self.next_lsn
-        crc, data = frame.encode(
-            self._seed, offset, lsn, synced_lsn, op_count, frame.KIND_OPS, payload
-        )
-        end = offset + len(data)
-        self._write_at(offset, data)
+        length = len(payload)
+        end = offset + frame.HEADER_BYTES + length
+        if end > self._limit:
+            raise SegmentFullError
+        # frame.encode, written out: its call would be a tenth of this method.
+        rest = REST.pack(length, lsn, synced_lsn, op_count, KIND_OPS, 0, MAGIC)
+        rest += payload
+        crc = crc32c(rest, self._seed ^ (offset & SEED_MASK))
+        self._window[offset:end] = CRC.pack(crc) + rest
         # No call from here on: a KeyboardInterrupt arrives only at calls, and half of
         # this update would leave a gap in the log.
         self._digest += crc
-        self._frame_count += 1
         self.offset = end
         self.next_lsn = lsn = lsn + op_count
         return lsn - 1
@@ -143,7 +156,7 @@ class SegmentWriter:
         """Write the footer, cut the file behind it, sync, close; return its facts."""
         digest = self._digest & _DIGEST_MASK
         footer = footer_bytes(
-            self._seed, self.offset, self._frame_count, self.next_lsn, digest
+            self._seed, self.offset, self.header.first_lsn, self.next_lsn, digest
         )
         end = self.offset + len(footer)
         self._file.write_at(self.offset, footer)
@@ -158,10 +171,10 @@ class SegmentWriter:
 
 
 def footer_bytes(
-    seed: int, offset: int, frame_count: int, next_lsn: int, digest: int
+    seed: int, offset: int, first_lsn: int, next_lsn: int, digest: int
 ) -> bytes:
     """Return the frame that seals a segment."""
-    payload = msgpack.packb([frame_count, next_lsn - 1, digest])
+    payload = msgpack.packb([next_lsn - first_lsn, next_lsn - 1, digest])
     kind = frame.KIND_FOOTER
     return frame.encode(seed, offset, next_lsn, next_lsn - 1, 0, kind, payload)[1]
 
@@ -182,7 +195,6 @@ class SegmentReader:
         self.length = len(data)
         self.seed = seed_of(data)
         self.sealed = False
-        self.frame_count = 0
         self.digest = 0
         self._data = memoryview(data)
         self._scanner = FrameScanner(
@@ -195,7 +207,6 @@ class SegmentReader:
                 self._end_with(found)
                 return
             self.digest = (self.digest + found.crc) & _DIGEST_MASK
-            self.frame_count += 1
             yield found
 
     @property
@@ -228,7 +239,8 @@ class SegmentReader:
         return max((found.synced_lsn for found in frames), default=0)
 
     def _end_with(self, footer: Frame) -> None:
-        expected = [self.frame_count, footer.lsn - 1, self.digest]
+        op_count = footer.lsn - self.header.first_lsn
+        expected = [op_count, footer.lsn - 1, self.digest]
         if msgpack.unpackb(footer.payload) != expected:
             reason = "the footer disagrees with the frames before it"
         elif footer.end == self.length:

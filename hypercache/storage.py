@@ -51,10 +51,22 @@ class FileInfo(NamedTuple):
     mtime_ns: int
 
 
+class Window(Protocol):
+    """A file seen as an array of bytes, for writing only."""
+
+    def __setitem__(self, where: slice, data: bytes, /) -> None:
+        """Write all of `data`, whose length is that of the slice."""
+
+
 class File(Protocol):
-    """An open file that is written at offsets and synced."""
+    """An open file that is written at offsets and synced.
+
+    `window[start:end] = data` is `write_at(start, data)` without the cost of a call
+    where the file is mapped.
+    """
 
     path: str
+    window: Window
 
     def write_at(self, offset: int, data: bytes) -> None:
         """Write all of `data`; a failure may have written a part."""
@@ -125,10 +137,14 @@ class SystemClock:
 
 
 class OsFile:
-    """A File that uses pwrite."""
+    """A File that uses pwrite, and is its own window."""
 
     def __init__(self, path: str, fd: int) -> None:
         self.path, self._fd = path, fd
+        self.window: Window = self
+
+    def __setitem__(self, where: slice, data: bytes, /) -> None:
+        self.write_at(where.start, data)
 
     def write_at(self, offset: int, data: bytes) -> None:
         """Write all of `data`, however short the single writes are."""
@@ -172,7 +188,7 @@ class MappedFile(OsFile):
 
     def __init__(self, path: str, fd: int, length: int) -> None:
         super().__init__(path, fd)
-        self._map = mmap.mmap(fd, length)
+        self.window = self._map = mmap.mmap(fd, length)
 
     def write_at(self, offset: int, data: bytes) -> None:
         """Copy `data` into the map; it must fit the reserved length."""

@@ -4,14 +4,13 @@ A write goes to the log, then to the memtable. A checkpoint folds the sealed log
 LMDB, moves the memtable into the read cache, and prunes the log. A read asks
 memtable, read cache and LMDB in that order and takes no lock.
 
-Locks, in the order in which they are taken: `_maintenance` (one checkpoint or check at
-a time), `_lock` (writers), the locks inside group commit and read cache.
+Locks, in the order in which they are taken: `maintenance` (one checkpoint, check or
+close at a time), `_lock` (writers), then those inside group commit and read cache.
 """
 
 from __future__ import annotations
 
 import contextlib
-import logging
 import os
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -27,18 +26,12 @@ from hypercache.engines.base import (
     changed_entry,
     check_op,
 )
+from hypercache.engines.checkpointer import Checkpointer
 from hypercache.engines.memtable import Slots
-from hypercache.engines.read_cache import (
-    ABSENT,
-    Absent,
-    ReadCache,
-    Slot,
-    entry_of,
-    slot_of,
-)
+from hypercache.engines.read_cache import ReadCache
+from hypercache.engines.slots import ABSENT, Absent, ExpiryClock, Slot, slot_of
 from hypercache.errors import (
     ClosedError,
-    DiskFullError,
     ForkedStoreError,
     HyperCacheError,
 )
@@ -47,12 +40,7 @@ from hypercache.ops import PUT, KeyOp, Op, Touch, check_key, check_value
 from hypercache.options import MAX_KEY_BYTES, MAX_VALUE_BYTES, Options, SyncPolicy
 from hypercache.paths import StorePaths
 from hypercache.storage import Clock, OsStorage, Storage, SystemClock
-from hypercache.wal import checkpoint as marker_file
-from hypercache.wal.checkpoint import Marker
-from hypercache.wal.fold import fold
 from hypercache.wal.writer import WalWriter
-
-_log = logging.getLogger(__name__)
 
 
 class HybridEngine(StorageEngine):
@@ -83,15 +71,10 @@ class HybridEngine(StorageEngine):
         self._recovery = tuple(opened.recovery)
         self._cache = ReadCache(options.memory_bytes)
         self._lock = threading.RLock()
-        self._maintenance = threading.Lock()
         self._refusal: Callable[[], HyperCacheError] | None = None
         self._exclusive_owner: int | None = None
-        self._checkpoint_due = False
-        self._checkpoint_count = 0
-        self._checkpoint_error: str | None = None
-        # Judged by the wall clock at open and the monotonic clock since, so that a
-        # jump of the wall clock expires nothing early.
-        self._wall_offset_ms = self._clock.wall_ms() - self._clock.monotonic() * 1000
+        expiry = ExpiryClock(self._clock)
+        self._live, self._expiry_ms = expiry.live, expiry.now_ms
         self._deferred = options.sync is SyncPolicy.ALWAYS
         self._packer = ops.Packer()
         self._pack = self._packer.pack
@@ -112,10 +95,13 @@ class HybridEngine(StorageEngine):
             appended_lsn=self._log.appended_lsn,
             on_synced=self._publish,
         )
-        self._log.commit = self._commit
-        self._log.on_seal = self._note_log_length
-        self._log.sealed_bytes = opened.log_bytes
-        self._note_log_length()
+        self._log.attach(self._commit)
+        self._checkpoints = Checkpointer(
+            (self._storage, self._paths, self._uuid, options),
+            (self._lock, self._log, self._commit),
+            (self._memtable, self._cache, self._store),
+        )
+        self._checkpoints.opened_with(opened.log_bytes)
         opened.lock.on_fork = self._forked
 
     # Reads
@@ -166,7 +152,7 @@ class HybridEngine(StorageEngine):
 
     def now_ms(self) -> float:
         """Return the time that expiry is judged by."""
-        return self._wall_offset_ms + self._clock.monotonic() * 1000
+        return self._expiry_ms()
 
     # Writes
 
@@ -189,7 +175,7 @@ class HybridEngine(StorageEngine):
                 self._memtable.stage(lsn, {key: slot})
             else:
                 self._memtable.active[key] = slot
-        if self._deferred or self._checkpoint_due:
+        if self._deferred or self._checkpoints.due:
             self._settle(lsn)
         return lsn
 
@@ -261,13 +247,14 @@ class HybridEngine(StorageEngine):
     def checkpoint(self) -> int:
         """Fold the log into LMDB and prune it; return the LSN reached."""
         self._refuse()
-        with self._maintenance:
-            return self._checkpoint()
+        with self._checkpoints.maintenance:
+            self._refuse()
+            return self._checkpoints.run()
 
     def check(self) -> CheckReport:
         """Read the log and LMDB back and report what is wrong; changes nothing."""
         self._refuse()
-        with self._maintenance:
+        with self._checkpoints.maintenance:
             with self._lock:
                 self._refuse()
                 marker, end = self._log.marker, self._log.end()
@@ -292,8 +279,8 @@ class HybridEngine(StorageEngine):
             read_cache_bytes=self._cache.used_bytes,
             log_bytes=self._log.unfolded_bytes,
             disk_bytes=auditing.disk_bytes(self._storage, self._paths),
-            checkpoint_count=self._checkpoint_count,
-            checkpoint_error=self._checkpoint_error,
+            checkpoint_count=self._checkpoints.count,
+            checkpoint_error=self._checkpoints.error,
             failure=str(state.failure) if state.failure else None,
             recovery=self._recovery,
         )
@@ -305,7 +292,7 @@ class HybridEngine(StorageEngine):
             StorageError: the last sync failed; what it should have brought to the
                 medium may be lost. Everything is released all the same.
         """
-        with self._maintenance:
+        with self._checkpoints.maintenance:
             with self._lock:
                 if self._refusal is not None:
                     return
@@ -316,7 +303,7 @@ class HybridEngine(StorageEngine):
             try:
                 self._commit.stop()
                 if self._state.failure is None:
-                    self._close_cleanly()
+                    self._checkpoints.close_cleanly()
             finally:
                 self._log.close()
                 self._store.close()
@@ -350,12 +337,6 @@ class HybridEngine(StorageEngine):
         """Return LSN and slot of a staged write; without one, 0 and the slot."""
         lsn, slot = self._memtable.find_staged(key)
         return (0, self._slot(key)) if isinstance(slot, Absent) else (lsn, slot)
-
-    def _live(self, slot: Slot) -> Entry | None:
-        entry = entry_of(slot)
-        if entry is None or not entry.expires_at_ms:
-            return entry
-        return entry if entry.expires_at_ms > self.now_ms() else None
 
     def _append_batch(self, batch: Sequence[KeyOp]) -> int:
         slots: dict[bytes, Slot] = {}
@@ -395,77 +376,8 @@ class HybridEngine(StorageEngine):
             return  # `exclusive` does it when it has given the lock up
         if self._deferred:
             self._commit.wait(lsn)
-        if self._checkpoint_due:
-            self._checkpoint_quietly()
-
-    def _checkpoint_quietly(self) -> None:
-        # The write that came across it is acknowledged already: it must not fail.
-        with self._maintenance:
-            if not self._checkpoint_due or self._refusal is not None:
-                return
-            try:
-                self._checkpoint()
-            except HyperCacheError as error:
-                _log.warning("a checkpoint failed, the log keeps growing: %s", error)
-
-    def _checkpoint(self) -> int:
-        with self._lock:
-            self._state.raise_if_failed()
-            self._log.seal_active()
-            self._checkpoint_due = False
-            marker = self._log.marker
-            if marker.first_segment > marker.active_segment:
-                return self._log.appended_lsn()
-            folded = self._memtable.freeze()
-            folded_bytes, self._log.sealed_bytes = self._log.sealed_bytes, 0
-        try:
-            reached = self._fold(marker)
-            with self._lock:
-                self._end_checkpoint(folded, reached, marker.active_segment)
-        except BaseException as error:
-            self._log.sealed_bytes += folded_bytes
-            self._checkpoint_error = str(error)
-            raise
-        marker_file.prune(self._storage, self._paths, self._log.marker)
-        self._checkpoint_count += 1
-        self._checkpoint_error = None
-        return reached
-
-    def _fold(self, marker: Marker) -> int:
-        steps = fold(
-            self._storage,
-            self._paths,
-            self._uuid,
-            marker,
-            self._store,
-            self._options.fold_batch,
-        )
-        return max(steps)
-
-    def _end_checkpoint(
-        self, folded: dict[bytes, Slot], reached: int, last_segment: int
-    ) -> None:
-        self._log.folded(reached, last_segment, self._store.transaction_id())
-        # Into the cache before out of the memtable, for readers in between.
-        if self._memtable.frozen is folded:
-            self._cache.absorb(folded)
-        self._memtable.thaw(folded, reached)
-
-    def _note_log_length(self) -> None:
-        self._checkpoint_due = self._log.sealed_bytes >= self._options.checkpoint_bytes
-
-    def _close_cleanly(self) -> None:
-        try:
-            self._checkpoint()
-        except DiskFullError as error:
-            self._commit.flush()
-            _log.warning("closed without a checkpoint, the log keeps all: %s", error)
-            return
-        txn = self._store.transaction_id()
-        self._store.close()
-        info = self._storage.info(self._paths.lmdb_data)
-        if info is not None and not self._log.marker.clean:
-            self._log.closed(txn, info)
+        if self._checkpoints.due:
+            self._checkpoints.run_if_due()
 
     def _admit(self) -> None:
         self._refuse()
@@ -478,7 +390,8 @@ class HybridEngine(StorageEngine):
     def _forked(self) -> None:
         # In the child of a fork: another thread may have held any lock at that moment.
         root = self._paths.root
-        self._lock, self._maintenance = threading.RLock(), threading.Lock()
+        self._lock = threading.RLock()
+        self._checkpoints.maintenance = threading.Lock()
         self._refusal = lambda: ForkedStoreError(
             f"the store {root} was opened before the fork, by process "
             f"{os.getppid()}; open it in this process, after the parent has closed it"

@@ -15,7 +15,7 @@ from hypercache.engines.base import (
     changed_entry,
     check_op,
 )
-from hypercache.engines.read_cache import Slot, entry_of, slot_of
+from hypercache.engines.slots import ExpiryClock, Slot, slot_of
 from hypercache.errors import ClosedError, HyperCacheError
 from hypercache.ops import KeyOp, check_key, check_value
 from hypercache.options import MAX_KEY_BYTES, MAX_VALUE_BYTES
@@ -26,8 +26,8 @@ class MemoryEngine(StorageEngine):
     """Keep everything in RAM; it ends with the process, so every LSN is 0."""
 
     def __init__(self, *, clock: Clock | None = None) -> None:
-        self._clock = clock or SystemClock()
-        self._wall_offset_ms = self._clock.wall_ms() - self._clock.monotonic() * 1000
+        expiry = ExpiryClock(clock or SystemClock())
+        self._live, self._expiry_ms = expiry.live, expiry.now_ms
         self._table: dict[bytes, Slot] = {}
         self._lock = threading.RLock()
         self._refusal: Callable[[], HyperCacheError] | None = None
@@ -55,7 +55,7 @@ class MemoryEngine(StorageEngine):
 
     def now_ms(self) -> float:
         """Return the time that expiry is judged by."""
-        return self._wall_offset_ms + self._clock.monotonic() * 1000
+        return self._expiry_ms()
 
     def put(self, key: bytes, value: bytes, expires_at_ms: int = 0) -> int:
         """Store a value; volatile, so the LSN is 0."""
@@ -158,12 +158,6 @@ class MemoryEngine(StorageEngine):
             self._table[op.key] = slot_of(*after)
         else:
             self._table.pop(op.key, None)
-
-    def _live(self, slot: Slot) -> Entry | None:
-        entry = entry_of(slot)
-        if entry is None or not entry.expires_at_ms:
-            return entry
-        return entry if entry.expires_at_ms > self.now_ms() else None
 
     def _refuse(self) -> None:
         if self._refusal is not None:

@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Mapping
 
-from hypercache.engines.read_cache import ABSENT, Absent, Slot
+from hypercache.engines.slots import ABSENT, Absent, Slot
 
 Slots = Mapping[bytes, Slot]
 

@@ -13,7 +13,8 @@ from typing import NamedTuple
 from hypercache.engines.envelope import Stored
 from hypercache.engines.lmdb_store import LmdbStore
 from hypercache.engines.memtable import Memtable
-from hypercache.engines.read_cache import Absent, ReadCache, Slot, slot_of
+from hypercache.engines.read_cache import ReadCache
+from hypercache.engines.slots import Absent, Slot, slot_of
 
 
 class Source(NamedTuple):

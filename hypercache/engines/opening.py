@@ -16,7 +16,7 @@ from hypercache.engines import lmdb_walk
 from hypercache.engines.base import changed_entry
 from hypercache.engines.lmdb_store import LmdbStore
 from hypercache.engines.memtable import Memtable
-from hypercache.engines.read_cache import Absent, Slot, entry_of, slot_of
+from hypercache.engines.slots import Absent, Slot, entry_of, slot_of
 from hypercache.errors import (
     ConfigError,
     CorruptionError,
@@ -283,7 +283,7 @@ def _settle(
 
 def _seal(storage: Storage, reader: SegmentReader) -> None:
     footer = segment.footer_bytes(
-        reader.seed, reader.end, reader.frame_count, reader.next_lsn, reader.digest
+        reader.seed, reader.end, reader.header.first_lsn, reader.next_lsn, reader.digest
     )
     file = storage.open(reader.path)
     try:

@@ -4,48 +4,14 @@ New entries join the young generation; when it holds half the budget it becomes 
 old one, whose entries are forgotten unless a hit has brought them back. That is
 second chance with no bookkeeping per entry: a hit in the young generation, the common
 case, is one dict look-up and changes nothing.
-
-A slot is what a memtable holds: the value, `(value, expires_at_ms)`, or None for a key
-known to be absent.
 """
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Mapping
-from typing import Final, TypeAlias
 
-from hypercache.engines.base import Entry
-
-Slot: TypeAlias = bytes | tuple[bytes, int] | None
-
-
-class Absent:
-    """Mark the key that a table says nothing about."""
-
-
-ABSENT: Final = Absent()
-SLOT_BYTES = 130  # a dict slot, two bytes objects' headers; an estimate
-
-
-def slot_of(value: bytes, expires_at_ms: int) -> Slot:
-    """Return the slot that holds a value."""
-    return (value, expires_at_ms) if expires_at_ms else value
-
-
-def entry_of(slot: Slot) -> Entry | None:
-    """Return the entry in a slot, expired or not."""
-    if slot is None:
-        return None
-    return Entry(slot) if isinstance(slot, bytes) else Entry(*slot)
-
-
-def slot_bytes(key: bytes, slot: Slot) -> int:
-    """Estimate the memory that a key and its slot take."""
-    if slot is None:
-        return SLOT_BYTES + len(key)
-    value = slot if isinstance(slot, bytes) else slot[0]
-    return SLOT_BYTES + len(key) + len(value)
+from hypercache.engines.slots import ABSENT, Absent, Slot, slot_bytes
 
 
 class ReadCache:

@@ -18,6 +18,7 @@ from hypercache.paths import StorePaths
 from hypercache.segment import (
     FOOTER_ROOM,
     SealedFacts,
+    SegmentFullError,
     SegmentHeader,
     SegmentWriter,
 )
@@ -64,7 +65,10 @@ class WalWriter:
         self.marker = marker
         self.sealed_bytes = 0  # in segments that no checkpoint has folded yet
         self.on_seal: Callable[[], None] = lambda: None
-        self.commit: GroupCommit
+
+    def attach(self, commit: GroupCommit) -> None:
+        """Name the group commit that syncs this log; needed before anything else."""
+        self._commit, self._state = commit, commit.state
 
     @property
     def next_lsn(self) -> int:
@@ -98,13 +102,16 @@ class WalWriter:
             StorageError: the log failed and is latched.
         """
         segment = self._segment
-        if segment is None or not segment.has_room(len(payload)):
-            segment = self._make_room(len(payload))
-        try:
-            return segment.append(payload, op_count, self.commit.state.synced_lsn)
-        except StorageError as error:
-            self._give_up_or_heal(segment, error)
-            raise
+        if segment is not None:
+            try:
+                return segment.append(payload, op_count, self._state.synced_lsn)
+            except SegmentFullError:
+                pass
+            except StorageError as error:
+                self._give_up_or_heal(segment, error)
+                raise
+        self._make_room(len(payload))
+        return self.append(payload, op_count)
 
     def seal_active(self) -> None:
         """Seal the active segment, if any; all ops are on the medium on return."""
@@ -112,25 +119,25 @@ class WalWriter:
         if segment is None:
             return
         try:
-            with self.commit.sync_mutex:  # a sync must not meet a closed file
+            with self._commit.sync_mutex:  # a sync must not meet a closed file
                 self._previous = segment.seal()
                 self._next_lsn, self._segment = segment.next_lsn, None
         except StorageError as error:
             self._give_up_or_heal(segment, error)
             raise
         self.sealed_bytes += self._previous.length
-        self.commit.reached(self._next_lsn - 1)
+        self._commit.reached(self._next_lsn - 1)
         self.on_seal()
 
     def sync_in_place(self) -> None:
         """Bring everything appended to the medium while nobody may append."""
         try:
-            with self.commit.sync_mutex:
+            with self._commit.sync_mutex:
                 self.sync_active()
         except StorageError as error:
-            self.commit.fail(error)
+            self._commit.fail(error)
             raise
-        self.commit.reached(self.appended_lsn())
+        self._commit.reached(self.appended_lsn())
 
     def sync_active(self) -> None:
         """Bring the active segment to the medium; called without the lock."""
@@ -152,7 +159,7 @@ class WalWriter:
         except DiskFullError:
             raise  # the temporary file failed, the marker is as it was
         except BaseException as error:
-            self.commit.fail(error)
+            self._commit.fail(error)
             raise
         self.marker = marker
 
@@ -192,7 +199,7 @@ class WalWriter:
         if self._segment is not None:
             self._segment.close()
 
-    def _make_room(self, payload_bytes: int) -> SegmentWriter:
+    def _make_room(self, payload_bytes: int) -> None:
         if payload_bytes > MAX_PAYLOAD_BYTES:
             raise LimitError(
                 f"a batch takes at most {MAX_PAYLOAD_BYTES} bytes in the log, this one "
@@ -203,7 +210,6 @@ class WalWriter:
         needed = SEGMENT_HEADER_BYTES + frame_bytes + FOOTER_ROOM
         self._segment = self._begin_segment(max(self._capacity, needed))
         self._capacity = min(self._capacity * 2, self._largest)
-        return self._segment
 
     def _begin_segment(self, capacity: int) -> SegmentWriter:
         number = self.marker.active_segment + 1
@@ -237,7 +243,7 @@ class WalWriter:
                 return
             except StorageError as second:
                 error = second
-        self.commit.fail(error)
+        self._commit.fail(error)
 
 
 def _use_map(storage: Storage, paths: StorePaths, log_io: LogIO) -> bool:

@@ -1,0 +1,131 @@
+"""Run the checkpoints of a hybrid store: by itself, when asked, and at close.
+
+A checkpoint seals the log, sets the memtable aside, folds the sealed segments into
+LMDB, puts the LSN reached into the marker, and prunes. Writers go on meanwhile into a
+new segment and a new memtable, unless the log has grown by another
+`checkpoint_bytes`: then they wait, because a log that outruns its checkpoints would
+fill the disk.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+
+from hypercache.engines.lmdb_store import LmdbStore
+from hypercache.engines.memtable import Memtable
+from hypercache.engines.read_cache import ReadCache
+from hypercache.engines.slots import Slot
+from hypercache.errors import DiskFullError, HyperCacheError
+from hypercache.group_commit import GroupCommit
+from hypercache.options import Options
+from hypercache.paths import StorePaths
+from hypercache.storage import Storage
+from hypercache.wal import checkpoint
+from hypercache.wal.checkpoint import Marker
+from hypercache.wal.fold import fold
+from hypercache.wal.writer import WalWriter
+
+_log = logging.getLogger(__name__)
+
+
+class Checkpointer:
+    """Own the passage from the log to LMDB.
+
+    Everything but `due`, `count` and `error` is used under `maintenance`, which is
+    taken before the engine's lock.
+    """
+
+    def __init__(
+        self,
+        place: tuple[Storage, StorePaths, bytes, Options],
+        log: tuple[threading.RLock, WalWriter, GroupCommit],
+        tables: tuple[Memtable, ReadCache, LmdbStore],
+    ) -> None:
+        self._storage, self._paths, self._uuid, self._options = place
+        self._lock, self._log, self._commit = log
+        self._memtable, self._cache, self._store = tables
+        self._log.on_seal = self._note_log_length
+        self.maintenance = threading.Lock()
+        self.due = False
+        self.count = 0
+        self.error: str | None = None
+
+    def opened_with(self, log_bytes: int) -> None:
+        """Note how much of the log the last process left unfolded."""
+        self._log.sealed_bytes = log_bytes
+        self._note_log_length()
+
+    def run_if_due(self) -> None:
+        """Make the checkpoint that the log's length asks for.
+
+        The write that came across it is acknowledged already and must not fail: an
+        error is logged and kept in `error`.
+        """
+        with self.maintenance:
+            if not self.due or self._commit.state.closed:
+                return
+            try:
+                self.run()
+            except HyperCacheError as error:
+                _log.warning("a checkpoint failed, the log keeps growing: %s", error)
+
+    def run(self) -> int:
+        """Make a checkpoint of everything appended and return the LSN reached."""
+        with self._lock:
+            self._commit.state.raise_if_failed()
+            self._log.seal_active()
+            self.due = False
+            marker = self._log.marker
+            if marker.first_segment > marker.active_segment:
+                return self._log.appended_lsn()
+            folded = self._memtable.freeze()
+            folded_bytes, self._log.sealed_bytes = self._log.sealed_bytes, 0
+        try:
+            reached = self._fold(marker)
+            with self._lock:
+                self._end(folded, reached, marker.active_segment)
+        except BaseException as error:
+            self._log.sealed_bytes += folded_bytes
+            self.error = str(error)
+            raise
+        checkpoint.prune(self._storage, self._paths, self._log.marker)
+        self.count, self.error = self.count + 1, None
+        return reached
+
+    def close_cleanly(self) -> None:
+        """Fold everything and say in the marker that the close was clean."""
+        try:
+            self.run()
+        except DiskFullError as error:
+            self._commit.flush()
+            _log.warning("closed without a checkpoint, the log keeps all: %s", error)
+            return
+        txn = self._store.transaction_id()
+        self._store.close()
+        info = self._storage.info(self._paths.lmdb_data)
+        if info is not None and not self._log.marker.clean:
+            self._log.closed(txn, info)
+
+    def _fold(self, marker: Marker) -> int:
+        steps = fold(
+            self._storage,
+            self._paths,
+            self._uuid,
+            marker,
+            self._store,
+            self._options.fold_batch,
+        )
+        return max(steps)
+
+    def _end(
+        self, folded: dict[bytes, Slot], reached_lsn: int, last_segment: int
+    ) -> None:
+        self._log.folded(reached_lsn, last_segment, self._store.transaction_id())
+        # Into the cache before out of the memtable, for readers in between.
+        if self._memtable.frozen is folded:
+            self._cache.absorb(folded)
+        self._memtable.thaw(folded, reached_lsn)
+
+    def _note_log_length(self) -> None:
+        self.due = self._log.sealed_bytes >= self._options.checkpoint_bytes
