@@ -112,7 +112,8 @@ class Cache:
             DiskFullError: no space; it works again when there is some.
             StorageFailedError: the log failed; the write may be lost.
         """
-        data = self._encode(value)
+        encode = self._encode
+        data = encode(value)
         if type(key) is not bytes:
             key = key_bytes(key)
         if ttl is None and not self._default_ttl_ms:
@@ -132,8 +133,9 @@ class Cache:
         if data is None:
             check_key(key)
             return default
+        decode = self._decode_bytes
         try:
-            return self._decode_bytes(data)
+            return decode(data)
         except DeserializationError as error:
             error.add_note(f"key: {key!r}")
             raise

@@ -21,10 +21,10 @@ from hypercache.frame import (
     KIND_OPS,
     MAGIC,
     REST,
-    SEED_MASK,
     Frame,
     FrameScanner,
 )
+from hypercache.frame import HEADER_BYTES as FRAME_HEADER_BYTES
 from hypercache.storage import File
 
 SEGMENT_MAGIC = b"HCLOG\n"
@@ -33,6 +33,7 @@ HEADER_BYTES = 64
 FOOTER_ROOM = 64  # more than a footer can take, kept free in a reserved file
 _HEADER = struct.Struct("<6sH16sQQQQI")
 _CRC = struct.Struct("<I")
+_pack_rest, _pack_crc = REST.pack, CRC.pack
 _DIGEST_MASK = (1 << 64) - 1
 assert _HEADER.size + _CRC.size == HEADER_BYTES
 
@@ -125,14 +126,14 @@ class SegmentWriter:
         """
         offset, lsn = self.offset, self.next_lsn
         length = len(payload)
-        end = offset + frame.HEADER_BYTES + length
+        end = offset + FRAME_HEADER_BYTES + length
         if end > self._limit:
             raise SegmentFullError
         # frame.encode, written out: its call would be a tenth of this method.
-        rest = REST.pack(length, lsn, synced_lsn, op_count, KIND_OPS, 0, MAGIC)
+        rest = _pack_rest(length, lsn, synced_lsn, op_count, KIND_OPS, 0, MAGIC)
         rest += payload
-        crc = crc32c(rest, self._seed ^ (offset & SEED_MASK))
-        self._window[offset:end] = CRC.pack(crc) + rest
+        crc = crc32c(rest, self._seed ^ offset)
+        self._window[offset:end] = _pack_crc(crc) + rest
         # No call from here on: a KeyboardInterrupt arrives only at calls, and half of
         # this update would leave a gap in the log.
         self._digest += crc
