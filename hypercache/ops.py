@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from typing import NamedTuple, TypeAlias
+from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple, TypeAlias
 
 import msgpack
 
@@ -52,20 +52,24 @@ def encode(packer: msgpack.Packer, ops: Iterable[Op]) -> bytes:
     return b"".join(packer.pack(_array(op)) for op in ops)
 
 
-def decode(payload: bytes | memoryview) -> Iterator[Op]:
-    """Yield the ops of a payload.
+def decode(payload: bytes | memoryview, count: int) -> Sequence[Op]:
+    """Return the `count` ops of a payload.
 
     Raises:
         ValueError: the payload is not what `encode` writes.
     """
-    unpacker = msgpack.Unpacker(
-        use_list=False, max_buffer_size=MAX_PAYLOAD_BYTES, raw=True
-    )
-    unpacker.feed(payload)
-    for array in unpacker:
-        yield _op(array)
-    if unpacker.tell() != len(payload):
-        raise ValueError("the payload ends inside an op")
+    try:
+        if count == 1:  # nearly every frame, and a quarter of the time
+            return (_op(msgpack.unpackb(payload, use_list=False)),)
+        unpacker = msgpack.Unpacker(use_list=False, max_buffer_size=MAX_PAYLOAD_BYTES)
+        unpacker.feed(payload)
+        ops = [_op(array) for array in unpacker]
+        whole = unpacker.tell() == len(payload)
+    except (msgpack.UnpackException, TypeError) as error:
+        raise ValueError(f"no ops: {error}") from error
+    if len(ops) != count or not whole:
+        raise ValueError(f"{len(ops)} ops where the header has {count}")
+    return ops
 
 
 def check_key(key: bytes) -> None:
@@ -108,16 +112,23 @@ def _array(op: Op) -> tuple[object, ...]:
             return (CLEAR,)
 
 
-def _op(array: object) -> Op:
-    match array:
-        case (1, bytes(key), bytes(value)):
-            return Put(key, value)
-        case (1, bytes(key), bytes(value), int(expires_at_ms)):
-            return Put(key, value, expires_at_ms)
-        case (2, bytes(key)):
-            return Delete(key)
-        case (3, bytes(key), int(expires_at_ms)):
-            return Touch(key, expires_at_ms)
-        case (4,):
-            return Clear()
-    raise ValueError("unknown op")
+def _op(array: Any) -> Op:
+    # Not `match`, which takes three times as long, and replay does little else.
+    kind, *fields = array
+    if kind == PUT:
+        key, value, expires_at_ms = fields if len(fields) == 3 else (*fields, 0)
+        if type(value) is bytes:
+            return Put(_key(key), value, int(expires_at_ms))
+    elif kind == DELETE and len(fields) == 1:
+        return Delete(_key(fields[0]))
+    elif kind == TOUCH and len(fields) == 2:
+        return Touch(_key(fields[0]), int(fields[1]))
+    elif array == (CLEAR,):
+        return Clear()
+    raise ValueError(f"no op of kind {kind}")
+
+
+def _key(key: object) -> bytes:
+    if type(key) is bytes:
+        return key
+    raise ValueError("a key of another type")

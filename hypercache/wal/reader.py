@@ -5,7 +5,7 @@ The argument for the verdict is in docs/wal_format.md, "Torn or corrupt".
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from hypercache import ops
@@ -60,12 +60,15 @@ class WalReader:
             CorruptionError: a segment is missing, foreign, or damaged where a crash
                 cannot explain it.
         """
-        for number in range(
-            self._marker.first_segment, self._marker.active_segment + 1
-        ):
+        marker = self._marker
+        for number in range(marker.first_segment, marker.active_segment + 1):
             reader = self._open(number)
             for found in reader:
-                yield from self._ops(reader, found)
+                lsn = found.lsn
+                for op in self._ops(reader, found):
+                    if lsn > marker.checkpoint_lsn:
+                        yield lsn, op
+                    lsn += 1
             self._judge_end(reader)
             self.last, self.next_lsn = reader, reader.next_lsn
             self.total_bytes += reader.length
@@ -119,15 +122,15 @@ class WalReader:
             raise CorruptionError(path, reason, lsn=header.first_lsn)
         return reader
 
-    def _ops(self, reader: SegmentReader, found: Frame) -> Iterator[tuple[int, Op]]:
-        lsn = found.lsn
+    def _ops(self, reader: SegmentReader, found: Frame) -> Sequence[Op]:
         try:
-            for lsn, op in enumerate(ops.decode(found.payload), start=found.lsn):
-                if lsn > self._marker.checkpoint_lsn:
-                    yield lsn, op
+            return ops.decode(found.payload, found.op_count)
         except ValueError as error:
             raise CorruptionError(
-                reader.path, f"bad payload: {error}", offset=found.offset, lsn=lsn
+                reader.path,
+                f"bad payload: {error}",
+                offset=found.offset,
+                lsn=found.lsn,
             ) from error
 
     def _judge_end(self, reader: SegmentReader) -> None:
