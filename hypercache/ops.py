@@ -8,7 +8,6 @@ from typing import Any, NamedTuple, TypeAlias
 import msgpack
 
 from hypercache.errors import LimitError
-from hypercache.frame import MAX_PAYLOAD_BYTES
 from hypercache.options import MAX_KEY_BYTES, MAX_VALUE_BYTES
 
 PUT, DELETE, TOUCH, CLEAR = 1, 2, 3, 4
@@ -61,7 +60,7 @@ def decode(payload: bytes | memoryview, count: int) -> Sequence[Op]:
     try:
         if count == 1:  # nearly every frame, and a quarter of the time
             return (_op(msgpack.unpackb(payload, use_list=False)),)
-        unpacker = msgpack.Unpacker(use_list=False, max_buffer_size=MAX_PAYLOAD_BYTES)
+        unpacker = msgpack.Unpacker(use_list=False, max_buffer_size=len(payload))
         unpacker.feed(payload)
         ops = [_op(array) for array in unpacker]
         whole = unpacker.tell() == len(payload)

@@ -36,6 +36,7 @@ class Place:
 # "" is the package's own __init__.py.
 MODULES = {
     "cli.*": Place("top"),
+    "__main__": Place("top", ("cli.*",)),
     "server.*": Place("top"),
     "integrations.*": Place("top"),
     "": Place("public"),

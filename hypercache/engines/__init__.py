@@ -1,12 +1,20 @@
-"""The storage engines, and the one table that names them."""
+"""The storage engines, and the one table that names them.
+
+The hybrid engine is imported when it is first used: what it needs of LMDB and the log
+is more than half of what importing the package would cost.
+"""
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from hypercache.engines.base import StorageEngine
-from hypercache.engines.hybrid import HybridEngine
 from hypercache.engines.memory import MemoryEngine
 from hypercache.errors import ConfigError
 from hypercache.options import Options
+
+if TYPE_CHECKING:
+    from hypercache.engines.hybrid import HybridEngine
 
 __all__ = ["HybridEngine", "MemoryEngine", "StorageEngine", "open_engine"]
 
@@ -29,11 +37,21 @@ def open_engine(
         case "memory", None:
             return MemoryEngine()
         case "hybrid", str():
-            return HybridEngine(path, options or Options.resolve())
+            return _hybrid_engine()(path, options or Options.resolve())
         case "hybrid", None:
             raise ConfigError("engine='hybrid' needs a path")
         case "memory", _:
-            raise ConfigError(
-                "engine='memory' keeps nothing on disk; leave out the path"
-            )
+            raise ConfigError("engine='memory' keeps nothing on disk: leave out path")
     raise ConfigError(f"engine={engine!r} is unknown; use 'memory' or 'hybrid'")
+
+
+def __getattr__(name: str) -> object:
+    if name == "HybridEngine":
+        return _hybrid_engine()
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def _hybrid_engine() -> type[HybridEngine]:
+    from hypercache.engines.hybrid import HybridEngine
+
+    return HybridEngine

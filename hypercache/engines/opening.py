@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-import secrets
+import os
 from dataclasses import dataclass, field
 
 from hypercache import metafile, segment
@@ -156,7 +156,7 @@ def _identity(storage: Storage, paths: StorePaths, options: Options) -> Identity
 
 def _create(storage: Storage, paths: StorePaths, options: Options) -> Identity:
     # "creating" first: whatever a crash leaves, the next open starts over.
-    uuid = secrets.token_hex(16)
+    uuid = os.urandom(16).hex()
     identity = Identity("hybrid", uuid, "creating", options.serializer)
     metafile.write(storage, paths.store, dataclasses.asdict(identity))
     for directory in (paths.wal, paths.lmdb):
