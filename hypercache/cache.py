@@ -51,12 +51,12 @@ class Cache:
         memory_bytes: budget of the read cache of a durable store.
         default_ttl: for writes without a ttl.
         serializer: "msgpack", "json", "bytes", or an object with dumps and loads.
-        compress_min_bytes: compress encoded values from this size on with zstd.
-        verify: "auto" reads all of a store back after an unclean close, "full" always.
+        compress_min_bytes: size from which on encoded values are compressed.
+        verify: "auto" reads a store back after an unclean close, "full" always.
         log_io: "mmap", "write", or "auto" for what the mount allows.
+        maintenance: where the log is folded: "process", "inline", or "auto".
         allow_network_fs: open on a network file system, where locks and syncs may lie.
-        tuning: `segment_bytes`, `checkpoint_bytes`, `map_bytes`, `fold_batch`; see
-            `hypercache.options.Options`.
+        tuning: what else `hypercache.options.Options` has.
 
     Raises:
         ConfigError: an argument or the path cannot work; nothing was changed.
@@ -76,6 +76,7 @@ class Cache:
         compress_min_bytes: int | None = None,
         verify: str = "auto",
         log_io: str = "auto",
+        maintenance: str = "auto",
         allow_network_fs: bool = False,
         **tuning: int,
     ) -> None:
@@ -89,6 +90,7 @@ class Cache:
             memory_bytes=memory_bytes,
             verify=verify,
             log_io=log_io,
+            maintenance=maintenance,
             allow_network_fs=allow_network_fs,
             serializer=codec.serializer_name,
             **arguments.known_tuning(tuning),
@@ -284,8 +286,6 @@ class Cache:
                 return
             left -= 1
             yield key, self._decode(key, entry)
-
-    # As a mapping
 
     def __getitem__(self, key: Key) -> Any:
         value = self.get(key, _MISSING)

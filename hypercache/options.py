@@ -31,6 +31,14 @@ class LogIO(enum.StrEnum):
     WRITE = "write"
 
 
+class Maintenance(enum.StrEnum):
+    """Where the log is folded while the program goes on."""
+
+    AUTO = "auto"  # in a helper process where one can be started, else inline
+    PROCESS = "process"
+    INLINE = "inline"  # by the writer that comes across it
+
+
 class Verify(enum.StrEnum):
     """How much of LMDB is read back before it is trusted at open."""
 
@@ -56,6 +64,7 @@ class Options:
     sync: SyncPolicy = SyncPolicy.EVERYSEC
     log_io: LogIO = LogIO.AUTO
     verify: Verify = Verify.AUTO
+    maintenance: Maintenance = Maintenance.AUTO
     segment_bytes: int = 64 * MIB
     checkpoint_bytes: int = 32 * MIB
     memory_bytes: int = 64 * MIB
@@ -71,6 +80,7 @@ class Options:
         sync: str | None = None,
         log_io: str = "auto",
         verify: str = "auto",
+        maintenance: str = "auto",
         memory_bytes: int | None = None,
         segment_bytes: int = 64 * MIB,
         checkpoint_bytes: int = 32 * MIB,
@@ -88,6 +98,7 @@ class Options:
             sync=choice("sync", SyncPolicy, sync or "everysec"),
             log_io=choice("log_io", LogIO, log_io),
             verify=choice("verify", Verify, verify),
+            maintenance=choice("maintenance", Maintenance, maintenance),
             segment_bytes=at_least("segment_bytes", segment_bytes, 4 * KIB),
             checkpoint_bytes=at_least("checkpoint_bytes", checkpoint_bytes, 4 * KIB),
             memory_bytes=at_least(

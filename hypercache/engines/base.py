@@ -80,6 +80,7 @@ class EngineStats:
     disk_bytes: int = 0
     checkpoint_count: int = 0
     checkpoint_error: str | None = None
+    checkpoint_wait_ms: int = 0
     failure: str | None = None
     recovery: tuple[str, ...] = field(default=())
 

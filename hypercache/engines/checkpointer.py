@@ -1,10 +1,10 @@
 """Run the checkpoints of a hybrid store: by itself, when asked, and at close.
 
 A checkpoint seals the log, sets the memtable aside, folds the sealed segments into
-LMDB, puts the LSN reached into the marker, and prunes. Writers go on meanwhile into a
-new segment and a new memtable, unless the log has grown by another
-`checkpoint_bytes`: then they wait, because a log that outruns its checkpoints would
-fill the disk.
+LMDB, puts the LSN reached into the marker, and prunes. A helper process does the
+folding where one can be started. Writers go on meanwhile into a new segment and a new
+memtable, unless the log has grown by another `checkpoint_bytes`: then they wait,
+because a log that outruns its checkpoints would fill the disk.
 """
 
 from __future__ import annotations
@@ -12,15 +12,16 @@ from __future__ import annotations
 import logging
 import threading
 
+from hypercache.engines import fold_helper, helper
 from hypercache.engines.lmdb_store import LmdbStore
 from hypercache.engines.memtable import Memtable
 from hypercache.engines.read_cache import ReadCache
 from hypercache.engines.slots import Slot
 from hypercache.errors import DiskFullError, HyperCacheError
 from hypercache.group_commit import GroupCommit
-from hypercache.options import Options
+from hypercache.options import Maintenance, Options
 from hypercache.paths import StorePaths
-from hypercache.storage import Storage
+from hypercache.storage import Clock, Storage
 from hypercache.wal import checkpoint
 from hypercache.wal.checkpoint import Marker
 from hypercache.wal.fold import fold
@@ -32,8 +33,8 @@ _log = logging.getLogger(__name__)
 class Checkpointer:
     """Own the passage from the log to LMDB.
 
-    Everything but `due`, `count` and `error` is used under `maintenance`, which is
-    taken before the engine's lock.
+    `run` and `close_cleanly` are called under `maintenance`, which is taken before the
+    engine's lock.
     """
 
     def __init__(
@@ -41,12 +42,20 @@ class Checkpointer:
         place: tuple[Storage, StorePaths, bytes, Options],
         log: tuple[threading.RLock, WalWriter, GroupCommit],
         tables: tuple[Memtable, ReadCache, LmdbStore],
+        clock: Clock,
     ) -> None:
         self._storage, self._paths, self._uuid, self._options = place
         self._lock, self._log, self._commit = log
         self._memtable, self._cache, self._store = tables
         self._log.on_seal = self._note_log_length
+        self._clock = clock
+        self._in_process = (
+            self._options.maintenance is not Maintenance.INLINE and helper.can_start()
+        )
+        self._starting = threading.Lock()
+        self._background: threading.Thread | None = None
         self.maintenance = threading.Lock()
+        self.wait_ms = 0
         self.due = False
         self.count = 0
         self.error: str | None = None
@@ -57,20 +66,44 @@ class Checkpointer:
         self._note_log_length()
 
     def run_if_due(self) -> None:
-        """Make the checkpoint that the log's length asks for.
+        """See to the checkpoint that the log's length asks for.
 
-        The write that came across it is acknowledged already and must not fail: an
-        error is logged and kept in `error`.
+        In a thread of its own that waits for a helper process, or here. A writer
+        that comes while the last one is still running has to wait for it: that is
+        the back-pressure. An error is logged and kept in `error`, because the write
+        that came across it is acknowledged already and must not fail.
         """
+        began = self._clock.monotonic()
+        with self._starting:
+            if self._background is not None:
+                self._background.join()
+            if self.due and not self._commit.state.closed:
+                self.due = False
+                self._start()
+        self.wait_ms += int((self._clock.monotonic() - began) * 1000)
+
+    def _start(self) -> None:
+        if not self._in_process:
+            self._run_quietly(in_process=False)
+            return
+        self._background = threading.Thread(
+            target=self._run_quietly,
+            kwargs={"in_process": True},
+            name="hypercache-checkpoint",
+            daemon=True,
+        )
+        self._background.start()
+
+    def _run_quietly(self, *, in_process: bool) -> None:
         with self.maintenance:
-            if not self.due or self._commit.state.closed:
+            if self._commit.state.closed:
                 return
             try:
-                self.run()
+                self.run(in_process=in_process)
             except HyperCacheError as error:
                 _log.warning("a checkpoint failed, the log keeps growing: %s", error)
 
-    def run(self) -> int:
+    def run(self, *, in_process: bool = False) -> int:
         """Make a checkpoint of everything appended and return the LSN reached."""
         with self._lock:
             self._commit.state.raise_if_failed()
@@ -82,7 +115,7 @@ class Checkpointer:
             folded = self._memtable.freeze()
             folded_bytes, self._log.sealed_bytes = self._log.sealed_bytes, 0
         try:
-            reached = self._fold(marker)
+            reached = self._fold(marker, in_process)
             with self._lock:
                 self._end(folded, reached, marker.active_segment)
         except BaseException as error:
@@ -107,14 +140,21 @@ class Checkpointer:
         if info is not None and not self._log.marker.clean:
             self._log.closed(txn, info)
 
-    def _fold(self, marker: Marker) -> int:
+    def _fold(self, marker: Marker, in_process: bool) -> int:
+        batch_count = self._options.fold_batch
+        if in_process:
+            reached = fold_helper.maybe_fold(
+                self._paths, self._uuid, marker, batch_count
+            )
+            if reached is not None:
+                return reached
         steps = fold(
             self._storage,
             self._paths,
             self._uuid,
             marker,
             self._store,
-            self._options.fold_batch,
+            batch_count,
         )
         return max(steps)
 

@@ -100,6 +100,7 @@ class HybridEngine(StorageEngine):
             (self._storage, self._paths, self._uuid, options),
             (self._lock, self._log, self._commit),
             (self._memtable, self._cache, self._store),
+            self._clock,
         )
         self._checkpoints.opened_with(opened.log_bytes)
         opened.lock.on_fork = self._forked
@@ -282,6 +283,7 @@ class HybridEngine(StorageEngine):
             disk_bytes=auditing.disk_bytes(self._storage, self._paths),
             checkpoint_count=self._checkpoints.count,
             checkpoint_error=self._checkpoints.error,
+            checkpoint_wait_ms=self._checkpoints.wait_ms,
             failure=str(state.failure) if state.failure else None,
             recovery=self._recovery,
         )
@@ -310,10 +312,7 @@ class HybridEngine(StorageEngine):
                 self._store.close()
                 self._directory_lock.release()
 
-    # Internals
-
     def _find_below(self, key: bytes) -> Slot:
-        """Return the slot of a key that the active memtable does not have."""
         version = self._cache.version  # before the test for a clear: see ReadCache
         slot: Slot | Absent = self._memtable.frozen.get(key, ABSENT)
         if not isinstance(slot, Absent):

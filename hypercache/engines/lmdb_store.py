@@ -109,8 +109,8 @@ class LmdbStore:
         """Return the verified entry under a key, expired or not."""
         lmdb_key = envelope.stored_key(key)
         try:
-            with self._map_lock, self._env.begin(db=self._data) as txn:
-                data = txn.get(lmdb_key)
+            with self._map_lock, self._begin(self._data) as txn:
+                data: Any = txn.get(lmdb_key)
         except lmdb.Error as error:
             raise mapped_error(error, self._data_path, key) from error
         if data is None:
@@ -125,7 +125,7 @@ class LmdbStore:
 
         Read in one short transaction; go on behind the last key returned.
         """
-        with self._errors(), self._map_lock, self._env.begin(db=self._data) as txn:
+        with self._errors(), self._map_lock, self._begin(self._data) as txn:
             walk = _backward if reverse else _forward
             found: list[Stored] = []
             size = 0
@@ -149,12 +149,12 @@ class LmdbStore:
 
     def state(self) -> StoreState:
         """Return the bookkeeping record; zeros for a new store."""
-        with self._errors(), self._map_lock, self._env.begin(db=self._meta) as txn:
+        with self._errors(), self._map_lock, self._begin(self._meta) as txn:
             return _read_state(txn, self._meta)
 
     def count_and_present(self, keys: Iterable[bytes]) -> tuple[StoreState, int]:
         """Return the bookkeeping and how many of `keys` are stored, in one moment."""
-        with self._errors(), self._map_lock, self._env.begin() as txn:
+        with self._errors(), self._map_lock, self._begin(self._meta) as txn:
             state = _read_state(txn, self._meta)
             stored = map(envelope.stored_key, keys)
             present = sum(txn.get(key, db=self._data) is not None for key in stored)
@@ -212,6 +212,14 @@ class LmdbStore:
                     return
                 except lmdb.MapFullError:
                     self._grow()
+
+    def _begin(self, db: Any) -> lmdb.Transaction:
+        try:
+            return self._env.begin(db=db)
+        except lmdb.MapResizedError:
+            # A helper process has grown the file beyond this map: adopt its size.
+            self._env.set_mapsize(0)
+            return self._env.begin(db=db)
 
     def _grow(self) -> None:
         with self._map_lock:

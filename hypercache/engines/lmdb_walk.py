@@ -7,11 +7,10 @@ A damaged page can kill whoever reads it (SIGBUS, SIGSEGV). So the walk runs as
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
 from collections.abc import Iterator
 
-from hypercache.engines import envelope
+from hypercache.engines import envelope, helper
 from hypercache.engines.base import Problem
 from hypercache.engines.envelope import DIGEST_MASK
 from hypercache.engines.lmdb_store import LmdbStore
@@ -26,19 +25,17 @@ MAX_PROBLEMS = 100
 def verify(path: str) -> list[Problem]:
     """Return what is wrong with the store in `path`; nothing may write meanwhile."""
     data_path = f"{path}/{LMDB_DATA}"
-    if not sys.executable or getattr(sys, "frozen", False):
+    if not helper.can_start():
         return _verify_here(path, data_path)
-    command = [sys.executable, "-m", __name__, path]
-    done = subprocess.run(command, capture_output=True, check=False)
-    if done.returncode < 0:
-        reason = f"reading its pages kills the reader (signal {-done.returncode})"
+    done = helper.run(__name__, path)
+    if done.signal:
+        reason = f"reading its pages kills the reader (signal {done.signal})"
         return [Problem(data_path, reason)]
-    if done.returncode > 0:
-        last = done.stderr.decode(errors="replace").strip().splitlines()[-1:]
-        return [Problem(data_path, f"its pages cannot be walked: {''.join(last)}")]
+    if not done.ok:
+        return [Problem(data_path, f"its pages cannot be walked: {done.complaint}")]
     return [
         Problem(data_path, reason, lsn=lsn, key=bytes.fromhex(key) if key else None)
-        for reason, lsn, key in json.loads(done.stdout)
+        for reason, lsn, key in json.loads(done.output)
     ]
 
 
@@ -89,6 +86,7 @@ def _verify_here(path: str, data_path: str) -> list[Problem]:
 
 def main(path: str) -> int:
     """Print the findings as JSON, at most MAX_PROBLEMS of them."""
+    helper.end_with_parent()
     findings = []
     for reason, lsn, key in walk(path):
         findings.append((reason, lsn, key.hex() if key else None))

@@ -1,0 +1,76 @@
+"""Fold sealed segments into LMDB, in a process of its own.
+
+`python -m hypercache.engines.fold_helper STORE MARKER BATCH` does what the engine would
+do itself, away from its GIL. STORE stays locked by the engine that started it, which
+writes nothing to LMDB meanwhile; MARKER is JSON and names the segments.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import logging
+import signal
+import sys
+
+from hypercache.engines import helper
+from hypercache.engines.lmdb_store import LmdbStore
+from hypercache.errors import CorruptionError
+from hypercache.options import MIB
+from hypercache.paths import StorePaths
+from hypercache.storage import OsStorage
+from hypercache.wal.checkpoint import Marker
+from hypercache.wal.fold import fold
+
+_log = logging.getLogger(__name__)
+_PAGE_FAULTS = frozenset({signal.SIGBUS, signal.SIGSEGV})
+
+
+def maybe_fold(
+    paths: StorePaths, uuid: bytes, marker: Marker, batch_count: int
+) -> int | None:
+    """Fold in a helper process and return the LSN reached, None if that failed.
+
+    A helper that fails costs nothing but time: what it has folded is folded again by
+    the next try, which the caller makes itself, to the same end or the same error.
+
+    Raises:
+        CorruptionError: a page of LMDB killed the helper; it would kill the caller.
+    """
+    fields = json.dumps(dataclasses.asdict(marker))
+    try:
+        done = helper.run(__name__, paths.root, uuid.hex(), fields, str(batch_count))
+    except OSError as error:
+        _log.warning("no helper process can be started: %s", error)
+        return None
+    if done.signal in _PAGE_FAULTS:
+        reason = f"a page killed the helper that folds (signal {done.signal})"
+        raise CorruptionError(paths.lmdb_data, reason)
+    if not done.ok:
+        _log.warning(
+            "the helper of a checkpoint failed (exit %d, signal %d): %s",
+            done.exit_code,
+            done.signal,
+            done.complaint,
+        )
+        return None
+    return int(done.output)
+
+
+def main(root: str, uuid: str, fields: str, batch_count: str) -> None:
+    """Fold what the marker names and print the LSN reached."""
+    helper.end_with_parent()
+    storage, paths = OsStorage(), StorePaths(root)
+    marker = Marker(**json.loads(fields))
+    store = LmdbStore(storage, paths.lmdb, MIB, create=False)
+    try:
+        steps = fold(
+            storage, paths, bytes.fromhex(uuid), marker, store, int(batch_count)
+        )
+        sys.stdout.write(str(max(steps)))
+    finally:
+        store.close()
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

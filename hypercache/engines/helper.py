@@ -1,0 +1,77 @@
+"""Run a module of this package in a process of its own, and end it with its parent.
+
+For work that would hold up the GIL, and for work that a damaged page could kill. The
+helper's standard input is a pipe that nobody writes to: it closes when the parent
+dies, however it dies, and then the helper ends at once.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+from typing import NamedTuple
+
+# Where this package was imported from, so that the helper finds the same one.
+_PACKAGE_ROOT = os.path.dirname(os.path.dirname(os.path.dirname(__file__)))
+
+
+class Outcome(NamedTuple):
+    """How a helper ended; `signal` is the one that killed it, 0 if none did."""
+
+    output: bytes
+    complaint: str
+    exit_code: int
+    signal: int
+
+    @property
+    def ok(self) -> bool:
+        """Tell whether it ended as it should."""
+        return self.exit_code == 0 and self.signal == 0
+
+
+def can_start() -> bool:
+    """Tell whether there is an interpreter to run a helper with."""
+    return bool(sys.executable) and not getattr(sys, "frozen", False)
+
+
+def run(module: str, *arguments: str) -> Outcome:
+    """Run `python -m module arguments` to its end.
+
+    Raises:
+        OSError: no process could be started.
+    """
+    process = subprocess.Popen(
+        [sys.executable, "-m", module, *arguments],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env={**os.environ, "PYTHONPATH": _search_path()},
+        start_new_session=True,  # Ctrl-C is for the program, not for its helper
+    )
+    assert process.stdin is not None
+    assert process.stdout is not None
+    assert process.stderr is not None
+    with process.stdin, process.stdout, process.stderr:
+        output = process.stdout.read()
+        complaint = process.stderr.read().decode(errors="replace")
+        code = process.wait()
+    last = complaint.strip().rpartition("\n")[2]
+    return Outcome(output, last, max(code, 0), max(-code, 0))
+
+
+def end_with_parent() -> None:
+    """End this process as soon as the parent is gone; called by the helper."""
+    threading.Thread(target=_wait_for_end, daemon=True).start()
+
+
+def _wait_for_end() -> None:
+    # Not sys.stdin, whose lock a thread must not hold when the interpreter ends.
+    os.read(0, 1)
+    os._exit(1)
+
+
+def _search_path() -> str:
+    paths = [_PACKAGE_ROOT, os.environ.get("PYTHONPATH", "")]
+    return os.pathsep.join(path for path in paths if path)
