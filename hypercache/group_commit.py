@@ -22,10 +22,9 @@ from hypercache.storage import Clock
 
 _log = logging.getLogger(__name__)
 
-# A flush begins this long after the first unsynced byte; the rest of the promised
-# second is for the fsync itself.
-FLUSH_AFTER_S = 0.8
-# From this age of the oldest unsynced byte on, writers wait for the running fsync.
+# A flush begins this often; the rest of the promised second is for the fsync itself.
+FLUSH_EVERY_S = 0.8
+# No unsynced byte gets older than this: writers wait for the running fsync first.
 STALL_AFTER_S = 2.0
 
 
@@ -42,57 +41,45 @@ class CommitState:
         self.failure: BaseException | None = None
         self.in_flight = False
         self.closed = False
-        self._unsynced_since: float | None = None
-        self._in_flight_since: float | None = None
-        self._watched = policy is SyncPolicy.EVERYSEC
-        self.attention = self._watched
+        self._in_flight_since = 0.0
+        self._may_stall = policy is SyncPolicy.EVERYSEC
+        self._needs_flusher = policy is SyncPolicy.EVERYSEC
+        self.attention = self._needs_flusher
 
-    def wrote(self, now: float) -> None:
-        """Note that bytes are about to be appended."""
-        if self._unsynced_since is None:
-            self._unsynced_since = now
+    def flusher_started(self) -> None:
+        """Note that somebody flushes every `FLUSH_EVERY_S` seconds from now on."""
+        self._needs_flusher = False
         self._update()
 
-    def due_in(self, now: float) -> float | None:
-        """Return seconds until the next flush must begin, None if nothing waits."""
-        if self._unsynced_since is None:
-            return None
-        return max(0.0, self._unsynced_since + FLUSH_AFTER_S - now)
-
     def is_stalled(self, now: float) -> bool:
-        """Tell whether a running sync holds back bytes for too long."""
-        since = self._in_flight_since
-        return self.in_flight and since is not None and now - since >= STALL_AFTER_S
+        """Tell whether a running sync may hold back bytes for too long.
 
-    def begin(self, appended_lsn: int) -> int | None:
+        The oldest byte was written at most one flush interval before it began.
+        """
+        oldest = self._in_flight_since - FLUSH_EVERY_S
+        return self._may_stall and self.in_flight and now - oldest >= STALL_AFTER_S
+
+    def begin(self, appended_lsn: int, now: float) -> int | None:
         """Return the LSN that a sync starting now will reach, None if not needed."""
         if self.in_flight or self.failure or appended_lsn <= self.synced_lsn:
             return None
-        self.in_flight = True
-        self._in_flight_since, self._unsynced_since = self._unsynced_since, None
+        self.in_flight, self._in_flight_since = True, now
         self._update()
         return appended_lsn
 
     def finish(self, lsn: int) -> None:
         """Note that the sync which `begin` announced has succeeded."""
         self.in_flight = False
-        self._in_flight_since = None
         self.reached(lsn)
 
     def abandon(self) -> None:
         """Note that the sync was interrupted before it told anything."""
         self.in_flight = False
-        self._unsynced_since, self._in_flight_since = self._in_flight_since, None
         self._update()
 
     def reached(self, lsn: int) -> None:
         """Raise the watermark: everything up to `lsn` is on the medium."""
         self.synced_lsn = max(self.synced_lsn, lsn)
-        self._update()
-
-    def settled(self) -> None:
-        """Note that nothing is unsynced after all."""
-        self._unsynced_since = None
         self._update()
 
     def fail(self, cause: BaseException) -> None:
@@ -115,9 +102,9 @@ class CommitState:
             ) from self.failure
 
     def _update(self) -> None:
-        idle = self._watched and self._unsynced_since is None
-        busy = self._watched and self.in_flight
-        self.attention = idle or busy or self.closed or self.failure is not None
+        may_stall = self._may_stall and self.in_flight
+        refuses = self.closed or self.failure is not None
+        self.attention = may_stall or refuses or self._needs_flusher
 
 
 class GroupCommit:
@@ -160,10 +147,8 @@ class GroupCommit:
             while self.state.is_stalled(self._clock.monotonic()):
                 self._changed.wait()
                 self.state.raise_if_failed()
-            if self.state.policy is SyncPolicy.EVERYSEC:
-                self.state.wrote(self._clock.monotonic())
+            if self.state.policy is SyncPolicy.EVERYSEC and self._flusher is None:
                 self._start_flusher()
-                self._changed.notify_all()
 
     def wait(self, lsn: int, timeout: float | None = None) -> None:
         """Return once `lsn` is on the medium; called without the owner's lock.
@@ -176,7 +161,7 @@ class GroupCommit:
         with self._changed:
             while self.state.synced_lsn < lsn:
                 self.state.raise_if_failed()
-                target = self.state.begin(self._appended_lsn())
+                target = self._begin()
                 if target is not None:
                     self._lead(target)
                 else:
@@ -243,24 +228,28 @@ class GroupCommit:
         if (left is not None and left <= 0) or not self._changed.wait(left):
             raise WaitTimeoutError(f"LSN {lsn} was not on the medium in time")
 
+    def _begin(self) -> int | None:
+        return self.state.begin(self._appended_lsn(), self._clock.monotonic())
+
     def _start_flusher(self) -> None:
-        if self._flusher is not None:
-            return
         self._flusher = threading.Thread(
-            target=self._flush_every_second, name="hypercache-flusher", daemon=True
+            target=self._flush_regularly, name="hypercache-flusher", daemon=True
         )
         self._flusher.start()
+        self.state.flusher_started()
 
-    def _flush_every_second(self) -> None:
+    def _flush_regularly(self) -> None:
+        # By the clock, not when a write says so: between a writer's look at the state
+        # and its append a flush could begin and end, and would miss it.
         with self._changed:
             while not self._closing and self.state.failure is None:
-                left = self.state.due_in(self._clock.monotonic())
-                if left is None or self.state.in_flight or left > 0:
-                    self._changed.wait(left or None)
-                    continue
-                target = self.state.begin(self._appended_lsn())
-                if target is not None:
+                if (target := self._begin()) is not None:
                     self._lead(target)
-                else:
-                    # Everything was synced by somebody else since.
-                    self.state.settled()
+                self._wait_until(self._clock.monotonic() + FLUSH_EVERY_S)
+
+    def _wait_until(self, moment: float) -> None:
+        while not self._closing and self.state.failure is None:
+            left = moment - self._clock.monotonic()
+            if left <= 0:
+                return
+            self._changed.wait(left)

@@ -32,7 +32,10 @@ def maybe_read(storage: Storage, path: str) -> dict[str, Any] | None:
     line, _, rest = storage.read(path).partition(b"\n")
     if rest != b"%08x\n" % crc32c(line):
         raise CorruptionError(path, "the checksum does not match", offset=0)
-    fields = json.loads(line)
+    try:
+        fields = json.loads(line)
+    except ValueError as error:
+        raise CorruptionError(path, f"it is no JSON: {error}", offset=0) from error
     if not isinstance(fields, dict):
         raise CorruptionError(path, "it holds no fields", offset=0)
     return fields

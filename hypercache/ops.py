@@ -117,11 +117,11 @@ def _op(array: Any) -> Op:
     if kind == PUT:
         key, value, expires_at_ms = fields if len(fields) == 3 else (*fields, 0)
         if type(value) is bytes:
-            return Put(_key(key), value, int(expires_at_ms))
+            return Put(_key(key), value, _time(expires_at_ms))
     elif kind == DELETE and len(fields) == 1:
         return Delete(_key(fields[0]))
     elif kind == TOUCH and len(fields) == 2:
-        return Touch(_key(fields[0]), int(fields[1]))
+        return Touch(_key(fields[0]), _time(fields[1]))
     elif array == (CLEAR,):
         return Clear()
     raise ValueError(f"no op of kind {kind}")
@@ -131,3 +131,9 @@ def _key(key: object) -> bytes:
     if type(key) is bytes:
         return key
     raise ValueError("a key of another type")
+
+
+def _time(expires_at_ms: object) -> int:
+    if type(expires_at_ms) is int:
+        return expires_at_ms
+    raise ValueError("an expiry of another type")

@@ -95,7 +95,7 @@ class Options:
             ConfigError: an option has a value that cannot work; it is named.
         """
         return cls(
-            sync=choice("sync", SyncPolicy, sync or "everysec"),
+            sync=choice("sync", SyncPolicy, "everysec" if sync is None else sync),
             log_io=choice("log_io", LogIO, log_io),
             verify=choice("verify", Verify, verify),
             maintenance=choice("maintenance", Maintenance, maintenance),

@@ -19,7 +19,7 @@ TEMP_SUFFIX = ".tmp"
 OWN_NAMES = frozenset(
     {LOCK, STORE, CHECKPOINT, WAL, LMDB, STORE + TEMP_SUFFIX, CHECKPOINT + TEMP_SUFFIX}
 )
-_SEGMENT = re.compile(r"(\d{16})\.wal")
+_SEGMENT = re.compile(r"([0-9]{16})\.wal")
 
 
 @dataclass(frozen=True, slots=True)

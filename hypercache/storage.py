@@ -14,6 +14,7 @@ import errno
 import fcntl
 import mmap
 import os
+import re
 import time
 from collections.abc import Iterator
 from typing import NamedTuple, Protocol
@@ -31,6 +32,7 @@ NETWORK_MOUNTS = frozenset(
     "fuse.sshfs beegfs ocfs2 gfs2 virtiofs".split()
 )
 _F_FULLFSYNC = getattr(fcntl, "F_FULLFSYNC", None)  # macOS only
+_OCTAL = re.compile(r"\\([0-7]{3})")  # how the mount table writes a space
 _WRITE_LIMIT = 1 << 30  # Linux moves at most 2 GiB - 4 KiB per call
 
 
@@ -116,6 +118,9 @@ class Storage(Protocol):
 
     def sync_directory(self, path: str) -> None:
         """Return once the names in the directory are on the medium."""
+
+    def free_bytes(self, path: str) -> int:
+        """Return how much may still be written on the disk of `path`."""
 
     def mount_type(self, path: str) -> str:
         """Return the file system type below `path`, "" where it is not known."""
@@ -293,10 +298,16 @@ class OsStorage:
             finally:
                 os.close(fd)
 
+    def free_bytes(self, path: str) -> int:
+        """Ask the file system what is left for this user."""
+        with translated("stat", path):
+            stat = os.statvfs(path)
+        return stat.f_bavail * stat.f_frsize
+
     def mount_type(self, path: str) -> str:
         """Look the path up in the kernel's mount table; Linux only."""
         try:
-            with open("/proc/self/mountinfo", encoding="utf-8") as table:
+            with open("/proc/self/mountinfo", errors="surrogateescape") as table:
                 return mount_type_in(table.read(), os.path.realpath(path))
         except OSError:
             return ""
@@ -350,7 +361,7 @@ def mount_type_in(table: str, path: str) -> str:
     best, kind = "", ""
     for line in table.splitlines():
         left, _, right = line.partition(" - ")
-        point = left.split(" ")[4].encode().decode("unicode_escape")
+        point = _OCTAL.sub(lambda code: chr(int(code[1], 8)), left.split(" ")[4])
         inside = path == point or path.startswith(point.rstrip("/") + "/")
         if inside and len(point) >= len(best):
             best, kind = point, right.split(" ")[0]

@@ -52,7 +52,8 @@ MODULES = {
     ),
     "engines.base": Place("engines"),
     "engines.envelope": Place("engines"),
-    "engines.lmdb_store": Place("engines", ("engines.base", "engines.envelope")),
+    "engines.key_runs": Place("engines", ("engines.envelope",)),
+    "engines.lmdb_store": Place("engines", ("engines.envelope", "engines.key_runs")),
     "engines.lmdb_walk": Place(
         "engines",
         ("engines.base", "engines.envelope", "engines.helper", "engines.lmdb_store"),

@@ -59,7 +59,10 @@ def _log(
     try:
         for _ in reader.replay():
             pass
-        if reader.next_lsn < end.next_lsn:
+        tail = reader.torn_tail
+        if tail is not None:
+            yield Problem(tail.path, tail.reason, tail.offset, tail.lsn)
+        elif reader.next_lsn < end.next_lsn:
             reason = f"the log ends before LSN {end.next_lsn}"
             yield Problem(paths.wal, reason, lsn=reader.next_lsn)
     except CorruptionError as error:

@@ -17,7 +17,7 @@ from hypercache.engines.lmdb_store import LmdbStore
 from hypercache.engines.memtable import Memtable
 from hypercache.engines.read_cache import ReadCache
 from hypercache.engines.slots import Slot
-from hypercache.errors import DiskFullError, HyperCacheError
+from hypercache.errors import CorruptionError, HyperCacheError, StorageError
 from hypercache.group_commit import GroupCommit
 from hypercache.options import Maintenance, Options
 from hypercache.paths import StorePaths
@@ -56,14 +56,11 @@ class Checkpointer:
         self._background: threading.Thread | None = None
         self.maintenance = threading.Lock()
         self.wait_ms = 0
+        self.damaged = False
         self.due = False
+        self._note_log_length()  # what the last process left may be due already
         self.count = 0
         self.error: str | None = None
-
-    def opened_with(self, log_bytes: int) -> None:
-        """Note how much of the log the last process left unfolded."""
-        self._log.sealed_bytes = log_bytes
-        self._note_log_length()
 
     def run_if_due(self) -> None:
         """See to the checkpoint that the log's length asks for.
@@ -107,6 +104,10 @@ class Checkpointer:
         """Make a checkpoint of everything appended and return the LSN reached."""
         with self._lock:
             self._commit.state.raise_if_failed()
+            if self.damaged:
+                # Folding would take away the log, which may be all that is whole.
+                reason = "check() has found damage; nothing is folded any more"
+                raise CorruptionError(self._paths.root, reason)
             self._log.seal_active()
             self.due = False
             marker = self._log.marker
@@ -127,11 +128,19 @@ class Checkpointer:
         return reached
 
     def close_cleanly(self) -> None:
-        """Fold everything and say in the marker that the close was clean."""
+        """Fold everything and say in the marker that the close was clean.
+
+        Raises:
+            StorageError: the log could not be brought to the medium.
+            CorruptionError: the log was damaged meanwhile.
+        """
+        self._commit.flush()
+        if self.damaged:
+            return  # without a clean mark, so that the next open looks at everything
         try:
             self.run()
-        except DiskFullError as error:
-            self._commit.flush()
+        except StorageError as error:
+            self._commit.state.raise_if_failed()
             _log.warning("closed without a checkpoint, the log keeps all: %s", error)
             return
         txn = self._store.transaction_id()

@@ -38,10 +38,9 @@ def maybe_fold(
         CorruptionError: a page of LMDB killed the helper; it would kill the caller.
     """
     fields = json.dumps(dataclasses.asdict(marker))
-    try:
-        done = helper.run(__name__, paths.root, uuid.hex(), fields, str(batch_count))
-    except OSError as error:
-        _log.warning("no helper process can be started: %s", error)
+    arguments = (paths.root, uuid.hex(), fields, str(batch_count))
+    done = helper.maybe_run(__name__, *arguments)
+    if done is None:
         return None
     if done.signal in _PAGE_FAULTS:
         reason = f"a page killed the helper that folds (signal {done.signal})"

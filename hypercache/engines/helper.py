@@ -7,12 +7,14 @@ dies, however it dies, and then the helper ends at once.
 
 from __future__ import annotations
 
+import logging
 import os
 import subprocess
 import sys
 import threading
 from typing import NamedTuple
 
+_log = logging.getLogger(__name__)
 # Where this package was imported from, so that the helper finds the same one.
 _PACKAGE_ROOT = os.path.dirname(os.path.dirname(os.path.dirname(__file__)))
 
@@ -36,28 +38,34 @@ def can_start() -> bool:
     return bool(sys.executable) and not getattr(sys, "frozen", False)
 
 
-def run(module: str, *arguments: str) -> Outcome:
-    """Run `python -m module arguments` to its end.
-
-    Raises:
-        OSError: no process could be started.
-    """
-    process = subprocess.Popen(
-        [sys.executable, "-m", module, *arguments],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        env={**os.environ, "PYTHONPATH": _search_path()},
-        start_new_session=True,  # Ctrl-C is for the program, not for its helper
-    )
-    assert process.stdin is not None
-    assert process.stdout is not None
-    assert process.stderr is not None
-    with process.stdin, process.stdout, process.stderr:
-        output = process.stdout.read()
-        complaint = process.stderr.read().decode(errors="replace")
-        code = process.wait()
-    last = complaint.strip().rpartition("\n")[2]
+def maybe_run(module: str, *arguments: str) -> Outcome | None:
+    """Run `python -m module arguments` to its end; None where no process can start."""
+    if not can_start():
+        return None
+    # -P: a file of the current directory must not pass for a module of the library.
+    command = [sys.executable, "-P", "-m", module, *arguments]
+    try:
+        process = subprocess.Popen(
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env={**os.environ, "PYTHONPATH": _search_path()},
+            start_new_session=True,  # Ctrl-C is for the program, not for its helper
+        )
+    except OSError as error:
+        _log.warning("no helper process can be started: %s", error)
+        return None
+    # communicate() would close the pipe that tells the helper that we live.
+    lifeline, process.stdin = process.stdin, None
+    try:
+        output, complaint = process.communicate()
+    finally:
+        if lifeline is not None:
+            lifeline.close()
+        process.wait()
+    code = process.returncode
+    last = complaint.decode(errors="replace").strip().rpartition("\n")[2]
     return Outcome(output, last, max(code, 0), max(-code, 0))
 
 

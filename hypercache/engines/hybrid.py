@@ -34,13 +34,13 @@ from hypercache.errors import (
     ClosedError,
     ForkedStoreError,
     HyperCacheError,
+    LimitError,
 )
 from hypercache.group_commit import CommitState, GroupCommit
 from hypercache.ops import PUT, KeyOp, Op, Touch, check_key, check_value
 from hypercache.options import MAX_KEY_BYTES, MAX_VALUE_BYTES, Options, SyncPolicy
 from hypercache.paths import StorePaths
 from hypercache.storage import Clock, OsStorage, Storage, SystemClock
-from hypercache.wal.writer import WalWriter
 
 
 class HybridEngine(StorageEngine):
@@ -64,11 +64,11 @@ class HybridEngine(StorageEngine):
         self._paths = StorePaths(path.rstrip("/") or "/")
         self._options = options
         opened = opening.open_store(self._storage, self._paths, options)
-        self._uuid = bytes.fromhex(opened.identity.uuid)
+        self._uuid, self._log = opened.uuid, opened.log
         self._directory_lock = opened.lock
         self._store = opened.store
         self._memtable = opened.memtable
-        self._recovery = tuple(opened.recovery)
+        self._recovery = opened.recovery
         self._cache = ReadCache(options.memory_bytes)
         self._lock = threading.RLock()
         self._refusal: Callable[[], HyperCacheError] | None = None
@@ -78,16 +78,7 @@ class HybridEngine(StorageEngine):
         self._deferred = options.sync is SyncPolicy.ALWAYS
         self._packer = ops.Packer()
         self._pack = self._packer.pack
-        self._log = WalWriter(
-            self._storage,
-            self._paths,
-            options,
-            self._uuid,
-            opened.marker,
-            next_lsn=opened.next_lsn,
-            previous=opened.previous,
-        )
-        self._state = CommitState(options.sync, opened.next_lsn - 1)
+        self._state = CommitState(options.sync, self._log.appended_lsn())
         self._commit = GroupCommit(
             self._state,
             self._clock,
@@ -102,7 +93,6 @@ class HybridEngine(StorageEngine):
             (self._memtable, self._cache, self._store),
             self._clock,
         )
-        self._checkpoints.opened_with(opened.log_bytes)
         opened.lock.on_fork = self._forked
 
     # Reads
@@ -127,6 +117,7 @@ class HybridEngine(StorageEngine):
     def get_many(self, keys: Iterable[bytes]) -> dict[bytes, bytes]:
         """Return the values of the keys that are present, as of one moment."""
         with self._lock:
+            self._refuse()
             found = ((key, self.get(key)) for key in keys)
             return {key: value for key, value in found if value is not None}
 
@@ -138,8 +129,10 @@ class HybridEngine(StorageEngine):
         reverse: bool = False,
     ) -> Iterator[tuple[bytes, Entry]]:
         """Yield the live entries with start <= key < stop in key order."""
+        self._refuse()
         source = merging.Source(self._memtable, self._cache, self._store, self._slot)
         for key, slot in merging.scan(source, start, stop, reverse):
+            self._refuse()
             entry = self._live(slot)
             if entry is not None:
                 yield key, entry
@@ -219,18 +212,22 @@ class HybridEngine(StorageEngine):
 
         What is written inside is acknowledged when the block has ended.
         """
-        with self._lock:
-            self._admit()
-            if self._memtable.has_staged():
-                # Reads inside the block must see what other writers wait for.
-                self._log.sync_in_place()
-            outer, self._exclusive_owner = self._exclusive_owner, threading.get_ident()
-            try:
-                yield
-            finally:
-                self._exclusive_owner = outer
-                lsn = self._log.appended_lsn()
-        self._settle(lsn)
+        lsn = 0
+        try:
+            with self._lock:
+                self._admit()
+                if self._memtable.has_staged():
+                    # Reads inside the block must see what other writers wait for.
+                    self._log.sync_in_place()
+                outer = self._exclusive_owner
+                self._exclusive_owner = threading.get_ident()
+                try:
+                    yield
+                finally:
+                    self._exclusive_owner = outer
+                    lsn = self._log.appended_lsn()
+        finally:
+            self._settle(lsn)
 
     # Durability
 
@@ -243,7 +240,7 @@ class HybridEngine(StorageEngine):
         """Return once `lsn` is on the medium."""
         self._refuse()
         if lsn > self._log.appended_lsn():
-            raise ValueError(f"LSN {lsn} was never handed out")
+            raise LimitError(f"LSN {lsn} was never handed out by this store")
         self._commit.wait(lsn, timeout)
 
     def checkpoint(self) -> int:
@@ -263,6 +260,7 @@ class HybridEngine(StorageEngine):
             problems = auditing.problems(
                 self._storage, self._paths, self._uuid, marker, end
             )
+            self._checkpoints.damaged = bool(problems)
         return CheckReport(tuple(problems), 0 if problems else self.count())
 
     def stats(self) -> EngineStats:

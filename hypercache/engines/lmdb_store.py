@@ -8,6 +8,8 @@ transaction. All transactions are short: no reader outlives one call.
 from __future__ import annotations
 
 import contextlib
+import errno
+import os
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
@@ -15,9 +17,10 @@ from typing import Any, NamedTuple
 import lmdb
 import msgpack
 
-from hypercache.engines import envelope
+from hypercache.engines import envelope, key_runs
 from hypercache.engines.envelope import DIGEST_MASK, Stored
 from hypercache.errors import (
+    ClosedError,
     CorruptionError,
     DiskFullError,
     HyperCacheError,
@@ -26,10 +29,7 @@ from hypercache.errors import (
 )
 from hypercache.ops import Delete, KeyOp, Put, Touch
 from hypercache.paths import LMDB_DATA
-from hypercache.storage import Storage
-
-# Transactions are begun without buffers=True, so LMDB hands out bytes.
-Run = list[tuple[Any, Any]]
+from hypercache.storage import NO_SPACE, Storage
 
 _META = b"state"
 _STEP_COUNT = 512  # entries, and bytes, that one read transaction of a scan collects
@@ -48,6 +48,10 @@ DAMAGE: tuple[type[lmdb.Error], ...] = (
     lmdb.BadDbiError,
     lmdb.NotFoundError,
 )
+# What strerror says of ENOSPC, EDQUOT and EFBIG; LMDB hands out nothing but the text.
+_IO_ERROR = os.strerror(errno.EIO)
+_FULL_BYTES = 1 << 20
+NO_SPACE_TEXTS = tuple(os.strerror(code) for code in sorted(NO_SPACE))
 FORMAT: tuple[type[lmdb.Error], ...] = (
     lmdb.VersionMismatchError,
     lmdb.EnvEncryptionError,
@@ -89,6 +93,10 @@ class LmdbStore:
         self._data_path = f"{path}/{LMDB_DATA}"
         # Growing the map unmaps it, which no reader would survive.
         self._map_lock = threading.Lock()
+        self._closed = False
+        found = storage.info(self._data_path)
+        if not create and found is not None and not found.size_bytes:
+            raise CorruptionError(self._data_path, "the file is empty")
         with self._errors():
             self._env = lmdb.open(
                 path,
@@ -108,6 +116,8 @@ class LmdbStore:
     def get(self, key: bytes) -> Stored | None:
         """Return the verified entry under a key, expired or not."""
         lmdb_key = envelope.stored_key(key)
+        if not lmdb_key:
+            return None
         try:
             with self._map_lock, self._begin(self._data) as txn:
                 data: Any = txn.get(lmdb_key)
@@ -126,7 +136,7 @@ class LmdbStore:
         Read in one short transaction; go on behind the last key returned.
         """
         with self._errors(), self._map_lock, self._begin(self._data) as txn:
-            walk = _backward if reverse else _forward
+            walk = key_runs.backward if reverse else key_runs.forward
             found: list[Stored] = []
             size = 0
             for run in walk(txn.cursor(), start, stop):
@@ -201,6 +211,7 @@ class LmdbStore:
     def close(self) -> None:
         """Close the environment; everything committed is on the medium."""
         with self._map_lock:
+            self._closed = True
             self._env.close()
 
     def _write(self, change: Callable[[lmdb.Transaction], None]) -> None:
@@ -212,8 +223,22 @@ class LmdbStore:
                     return
                 except lmdb.MapFullError:
                     self._grow()
+                except lmdb.MapResizedError:
+                    with self._map_lock:
+                        self._env.set_mapsize(0)
+                except lmdb.Error as error:
+                    self._raise_if_full(error)
+                    raise
+
+    def _raise_if_full(self, error: lmdb.Error) -> None:
+        # LMDB calls it an input/output error when a full disk cut its write short.
+        free = self._storage.free_bytes(self._data_path)
+        if _IO_ERROR in str(error) and free < _FULL_BYTES:
+            raise disk_full(self._data_path, error) from error
 
     def _begin(self, db: Any) -> lmdb.Transaction:
+        if self._closed:
+            raise ClosedError(f"{self._data_path} was closed during this call")
         try:
             return self._env.begin(db=db)
         except lmdb.MapResizedError:
@@ -278,7 +303,7 @@ class LmdbStore:
             raise CorruptionError(self._data_path, reason, key=lmdb_key)
         return found
 
-    def _sorted(self, run: Run, reverse: bool) -> list[Stored]:
+    def _sorted(self, run: key_runs.Run, reverse: bool) -> list[Stored]:
         entries = [self._unwrap(*item) for item in run]
         return sorted(entries, key=lambda entry: entry.key, reverse=reverse)
 
@@ -298,69 +323,14 @@ def mapped_error(
         return CorruptionError(path, f"LMDB: {error}", key=key)
     if isinstance(error, FORMAT):
         return UnsupportedFormatError(path, f"({error})", "the LMDB 0.9 format")
-    if "No space left" in str(error) or "quota" in str(error):
-        return DiskFullError(f"{path}: {error}; free some space, then go on")
+    if any(text in str(error) for text in NO_SPACE_TEXTS):
+        return disk_full(path, error)
     return StorageError(f"{path}: {error}")
 
 
-def _forward(
-    cursor: lmdb.Cursor, start: bytes | None, stop: bytes | None
-) -> Iterator[Run]:
-    # Long keys with one prefix lie together in the order of their hashes: a run.
-    bound = stop and stop[: envelope.SHORT_KEY_BYTES]
-    here = cursor.set_range((start or b"")[: envelope.SHORT_KEY_BYTES])
-    while here:
-        key, value = _item(cursor)
-        if bound is not None and key[: envelope.SHORT_KEY_BYTES] > bound:
-            return
-        run = [(key, value)]
-        here = cursor.next()
-        while here and _same_run(key, cursor.key()):
-            run.append(cursor.item())
-            here = cursor.next()
-        yield run
-
-
-def _backward(
-    cursor: lmdb.Cursor, start: bytes | None, stop: bytes | None
-) -> Iterator[Run]:
-    bound = start and start[: envelope.SHORT_KEY_BYTES]
-    here = _seek_below(cursor, stop)
-    while here:
-        key, value = _item(cursor)
-        if bound and key < bound:
-            return
-        run = [(key, value)]
-        here = cursor.prev()
-        while here and _same_run(key, cursor.key()):
-            run.append(cursor.item())
-            here = cursor.prev()
-        yield run
-
-
-def _seek_below(cursor: lmdb.Cursor, stop: bytes | None) -> bool:
-    if stop is None:
-        return cursor.last()
-    if len(stop) > envelope.SHORT_KEY_BYTES:
-        # Behind the whole run that may hold keys below `stop`.
-        stop = stop[: envelope.SHORT_KEY_BYTES] + b"\xff" * envelope.HASH_BYTES
-        if cursor.set_range(stop) and cursor.key() == stop:
-            return True
-    elif not cursor.set_range(stop):
-        return cursor.last()
-    return cursor.prev() if cursor.key() else cursor.last()
-
-
-def _item(cursor: lmdb.Cursor) -> tuple[Any, Any]:
-    return cursor.item()
-
-
-def _same_run(key: Any, other: Any) -> bool:
-    return (
-        envelope.is_long(key)
-        and envelope.is_long(other)
-        and key[: envelope.SHORT_KEY_BYTES] == other[: envelope.SHORT_KEY_BYTES]
-    )
+def disk_full(path: str, error: lmdb.Error) -> DiskFullError:
+    """Return the error of ours for a write that found no space."""
+    return DiskFullError(f"{path}: {error}; free some space, then go on")
 
 
 def _within(key: bytes, start: bytes | None, stop: bytes | None) -> bool:

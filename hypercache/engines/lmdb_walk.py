@@ -6,6 +6,7 @@ A damaged page can kill whoever reads it (SIGBUS, SIGSEGV). So the walk runs as
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sys
 from collections.abc import Iterator
@@ -14,7 +15,7 @@ from hypercache.engines import envelope, helper
 from hypercache.engines.base import Problem
 from hypercache.engines.envelope import DIGEST_MASK
 from hypercache.engines.lmdb_store import LmdbStore
-from hypercache.errors import CorruptionError, HyperCacheError
+from hypercache.errors import CorruptionError, HyperCacheError, StorageError
 from hypercache.options import MIB
 from hypercache.paths import LMDB_DATA
 from hypercache.storage import OsStorage
@@ -23,16 +24,20 @@ MAX_PROBLEMS = 100
 
 
 def verify(path: str) -> list[Problem]:
-    """Return what is wrong with the store in `path`; nothing may write meanwhile."""
+    """Return what is wrong with the store in `path`; nothing may write meanwhile.
+
+    Raises:
+        StorageError: the helper process came to no verdict.
+    """
     data_path = f"{path}/{LMDB_DATA}"
-    if not helper.can_start():
+    done = helper.maybe_run(__name__, path)
+    if done is None:
         return _verify_here(path, data_path)
-    done = helper.run(__name__, path)
     if done.signal:
         reason = f"reading its pages kills the reader (signal {done.signal})"
         return [Problem(data_path, reason)]
     if not done.ok:
-        return [Problem(data_path, f"its pages cannot be walked: {done.complaint}")]
+        raise StorageError(f"the helper that reads {path} failed: {done.complaint}")
     return [
         Problem(data_path, reason, lsn=lsn, key=bytes.fromhex(key) if key else None)
         for reason, lsn, key in json.loads(done.output)
@@ -41,13 +46,12 @@ def verify(path: str) -> list[Problem]:
 
 def walk(path: str) -> Iterator[tuple[str, int | None, bytes | None]]:
     """Yield reason, LSN and key of everything that is wrong, in this process."""
-    store = LmdbStore(OsStorage(), path, MIB, create=False, read_only=True)
     try:
-        yield from _walk(store)
+        store = LmdbStore(OsStorage(), path, MIB, create=False, read_only=True)
+        with contextlib.closing(store):
+            yield from _walk(store)
     except CorruptionError as error:
         yield error.reason, error.lsn, error.key
-    finally:
-        store.close()
 
 
 def _walk(store: LmdbStore) -> Iterator[tuple[str, int | None, bytes | None]]:

@@ -16,7 +16,7 @@ from hypercache.engines.base import (
     check_op,
 )
 from hypercache.engines.slots import ExpiryClock, Slot, slot_of
-from hypercache.errors import ClosedError, HyperCacheError
+from hypercache.errors import ClosedError, HyperCacheError, LimitError
 from hypercache.ops import KeyOp, check_key, check_value
 from hypercache.options import MAX_KEY_BYTES, MAX_VALUE_BYTES
 from hypercache.storage import Clock, SystemClock
@@ -50,6 +50,7 @@ class MemoryEngine(StorageEngine):
     def get_many(self, keys: Iterable[bytes]) -> dict[bytes, bytes]:
         """Return the values of the keys that are present, as of one moment."""
         with self._lock:
+            self._refuse()
             found = ((key, self.get(key)) for key in keys)
             return {key: value for key, value in found if value is not None}
 
@@ -131,7 +132,7 @@ class MemoryEngine(StorageEngine):
         self._refuse()
         del timeout
         if lsn:
-            raise ValueError(f"LSN {lsn} was never handed out")
+            raise LimitError(f"LSN {lsn} was never handed out by this store")
 
     def checkpoint(self) -> int:
         """Do nothing, like `sync`."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import logging
 import os
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from hypercache import metafile, segment
 from hypercache.engines import lmdb_walk
@@ -31,6 +31,7 @@ from hypercache.storage import NETWORK_MOUNTS, Storage
 from hypercache.wal import checkpoint
 from hypercache.wal.checkpoint import Marker
 from hypercache.wal.reader import WalReader, facts_of_last
+from hypercache.wal.writer import WalWriter
 
 _log = logging.getLogger(__name__)
 FORMAT = 1
@@ -52,14 +53,11 @@ class OpenedStore:
     """A store on disk, locked, verified and replayed, ready for its engine."""
 
     lock: DirectoryLock
-    identity: Identity
-    marker: Marker
+    uuid: bytes
     store: LmdbStore
     memtable: Memtable
-    next_lsn: int
-    previous: segment.SealedFacts
-    log_bytes: int = 0
-    recovery: list[str] = field(default_factory=list)
+    log: WalWriter
+    recovery: tuple[str, ...]
 
 
 def claim_directory(
@@ -138,8 +136,10 @@ def _refuse_foreign(storage: Storage, paths: StorePaths) -> None:
 
 def _identity(storage: Storage, paths: StorePaths, options: Options) -> Identity:
     found = load_identity(storage, paths)
-    if found is None or found.state != "ready":
+    if found is None or found.state == "creating":
         return _create(storage, paths, options)
+    if found.state != "ready":
+        raise CorruptionError(paths.store, f"its state is {found.state!r}")
     if found.engine != "hybrid":
         raise ConfigError(
             f"{paths.root} is a store of the engine {found.engine!r}; open it with "
@@ -183,14 +183,14 @@ def _recover(
     identity: Identity,
     lock: DirectoryLock,
 ) -> OpenedStore:
-    marker = checkpoint.load(storage, paths)
+    marker, uuid = checkpoint.load(storage, paths), bytes.fromhex(identity.uuid)
     store = _open_lmdb(storage, paths, options, marker)
     try:
         reached = store.state().checkpoint_lsn
         reader = WalReader(
             storage,
             paths,
-            bytes.fromhex(identity.uuid),
+            uuid,
             dataclasses.replace(marker, checkpoint_lsn=reached),
         )
         memtable = Memtable()
@@ -198,17 +198,17 @@ def _recover(
             _replay(memtable, store, lsn, op)
         orphan = reader.find_orphan()
         notes = _settle(storage, paths, reader, marker, orphan)
-        return OpenedStore(
-            lock,
-            identity,
+        log = WalWriter(
+            storage,
+            paths,
+            options,
+            uuid,
             marker,
-            store,
-            memtable,
-            reader.next_lsn,
-            facts_of_last(reader.last),
-            reader.total_bytes,
-            notes,
+            next_lsn=reader.next_lsn,
+            previous=facts_of_last(reader.last),
         )
+        log.sealed_bytes = reader.total_bytes
+        return OpenedStore(lock, uuid, store, memtable, log, notes)
     except BaseException:
         store.close()
         raise
@@ -262,7 +262,7 @@ def _settle(
     reader: WalReader,
     marker: Marker,
     orphan: int | None,
-) -> list[str]:
+) -> tuple[str, ...]:
     notes = []
     if reader.torn_tail is not None:
         tail = reader.torn_tail
@@ -278,7 +278,7 @@ def _settle(
     checkpoint.prune(storage, paths, marker)
     for note in notes:
         _log.warning("%s", note)
-    return notes
+    return tuple(notes)
 
 
 def _seal(storage: Storage, reader: SegmentReader) -> None:
