@@ -1,0 +1,29 @@
+"""The command `hypercache`: one module for each group of subcommands."""
+
+from __future__ import annotations
+
+import click
+
+import hypercache
+from hypercache.cli.care import check, checkpoint, stats
+from hypercache.cli.data import delete, get, scan, set_value
+from hypercache.cli.demo import demo
+from hypercache.cli.exits import CommandGroup
+
+__all__ = ["main"]
+
+EXIT_CODES = """\
+Exit codes: 0 clean; 1 the key is absent, or nobody reads the output any more; 2 wrong
+usage; 3 damaged; 4 cannot be read (locked, no permission, an error of the disk, an
+unknown format); 130 interrupted.
+"""
+
+
+@click.group(cls=CommandGroup, epilog=EXIT_CODES)
+@click.version_option(hypercache.__version__, prog_name="hypercache")
+def main() -> None:
+    """Look into a HyperCache store, change it, check it."""
+
+
+for command in (get, set_value, delete, scan, stats, check, checkpoint, demo):
+    main.add_command(command)
