@@ -41,7 +41,8 @@ class CommitState:
         self.failure: BaseException | None = None
         self.in_flight = False
         self.closed = False
-        self._in_flight_since = 0.0
+        self._covered_at: float | None = None
+        self._oldest_in_flight = 0.0
         self._may_stall = policy is SyncPolicy.EVERYSEC
         self._needs_flusher = policy is SyncPolicy.EVERYSEC
         self.attention = self._needs_flusher
@@ -54,16 +55,21 @@ class CommitState:
     def is_stalled(self, now: float) -> bool:
         """Tell whether a running sync may hold back bytes for too long.
 
-        The oldest byte was written at most one flush interval before it began.
+        Its oldest byte came after the look before, which was one flush interval ago,
+        or longer if a slow sync lay between.
         """
-        oldest = self._in_flight_since - FLUSH_EVERY_S
-        return self._may_stall and self.in_flight and now - oldest >= STALL_AFTER_S
+        late = now - self._oldest_in_flight >= STALL_AFTER_S
+        return self._may_stall and self.in_flight and late
 
     def begin(self, appended_lsn: int, now: float) -> int | None:
         """Return the LSN that a sync starting now will reach, None if not needed."""
-        if self.in_flight or self.failure or appended_lsn <= self.synced_lsn:
+        if self.in_flight or self.failure:
             return None
-        self.in_flight, self._in_flight_since = True, now
+        before, self._covered_at = self._covered_at, now
+        if appended_lsn <= self.synced_lsn:
+            return None
+        self._oldest_in_flight = now - FLUSH_EVERY_S if before is None else before
+        self.in_flight = True
         self._update()
         return appended_lsn
 
@@ -243,9 +249,10 @@ class GroupCommit:
         # and its append a flush could begin and end, and would miss it.
         with self._changed:
             while not self._closing and self.state.failure is None:
+                began = self._clock.monotonic()
                 if (target := self._begin()) is not None:
                     self._lead(target)
-                self._wait_until(self._clock.monotonic() + FLUSH_EVERY_S)
+                self._wait_until(began + FLUSH_EVERY_S)
 
     def _wait_until(self, moment: float) -> None:
         while not self._closing and self.state.failure is None:

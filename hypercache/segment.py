@@ -153,12 +153,15 @@ class SegmentWriter:
         """Tell whether the file still has a name."""
         return self._file.is_linked()
 
-    def seal(self) -> SealedFacts:
-        """Write the footer, cut the file behind it, sync, close; return its facts."""
+    def seal(self, synced_lsn: int) -> SealedFacts:
+        """Write the footer, cut the file behind it, sync, close; return its facts.
+
+        `synced_lsn` is the watermark before that sync: a crash may keep the footer and
+        lose a frame before it.
+        """
         digest = self._digest & _DIGEST_MASK
-        footer = footer_bytes(
-            self._seed, self.offset, self.header.first_lsn, self.next_lsn, digest
-        )
+        lsns = LsnRange(self.header.first_lsn, self.next_lsn, synced_lsn)
+        footer = footer_bytes(self._seed, self.offset, lsns, digest)
         end = self.offset + len(footer)
         self._file.write_at(self.offset, footer)
         self._file.truncate(end)
@@ -171,13 +174,20 @@ class SegmentWriter:
         self._file.close()
 
 
-def footer_bytes(
-    seed: int, offset: int, first_lsn: int, next_lsn: int, digest: int
-) -> bytes:
+class LsnRange(NamedTuple):
+    """The LSNs of a segment's ops, and what of them is known to be synced."""
+
+    first_lsn: int
+    next_lsn: int
+    synced_lsn: int
+
+
+def footer_bytes(seed: int, offset: int, lsns: LsnRange, digest: int) -> bytes:
     """Return the frame that seals a segment."""
+    first_lsn, next_lsn, synced_lsn = lsns
     payload = msgpack.packb([next_lsn - first_lsn, next_lsn - 1, digest])
     kind = frame.KIND_FOOTER
-    return frame.encode(seed, offset, next_lsn, next_lsn - 1, 0, kind, payload)[1]
+    return frame.encode(seed, offset, next_lsn, synced_lsn, 0, kind, payload)[1]
 
 
 class SegmentReader:
@@ -241,16 +251,15 @@ class SegmentReader:
 
     def _end_with(self, footer: Frame) -> None:
         op_count = footer.lsn - self.header.first_lsn
-        expected = [op_count, footer.lsn - 1, self.digest]
-        if msgpack.unpackb(footer.payload) != expected:
+        if msgpack.unpackb(footer.payload) != [op_count, footer.lsn - 1, self.digest]:
             reason = "the footer disagrees with the frames before it"
-        elif footer.end == self.length:
+            where = footer.offset
+            raise CorruptionError(self.path, reason, offset=where, lsn=footer.lsn)
+        if footer.end == self.length:
             self.sealed = True
             return
-        elif frame.is_zero(self._data[footer.end :]):
-            # The footer reached the medium, the cut behind it did not.
-            self._scanner.offset = footer.offset
-            return
-        else:
+        # The footer reached the medium, the cut behind it did not: not sealed yet.
+        self._scanner.offset = footer.offset
+        if not frame.is_zero(self._data[footer.end :]):
             reason = "there are bytes behind the footer"
-        raise CorruptionError(self.path, reason, offset=footer.offset, lsn=footer.lsn)
+            self._scanner.hole = frame.Hole(footer.offset, reason)

@@ -73,7 +73,9 @@ MODULES = {
             "engines.slots",
         ),
     ),
-    "engines.auditing": Place("engines", ("engines.base", "engines.lmdb_walk")),
+    "engines.auditing": Place(
+        "engines", ("engines.base", "engines.lmdb_store", "engines.lmdb_walk")
+    ),
     "engines.opening": Place(
         "engines",
         (

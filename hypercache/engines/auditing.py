@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from hypercache import metafile
 from hypercache.engines import lmdb_walk
 from hypercache.engines.base import Problem
+from hypercache.engines.lmdb_store import LmdbStore
 from hypercache.errors import CorruptionError
 from hypercache.paths import StorePaths
 from hypercache.storage import Storage
@@ -17,17 +18,22 @@ from hypercache.wal.writer import LogEnd
 
 
 def problems(
-    storage: Storage, paths: StorePaths, uuid: bytes, marker: Marker, end: LogEnd
+    storage: Storage,
+    paths: StorePaths,
+    uuid: bytes,
+    log: tuple[Marker, LogEnd],
+    store: LmdbStore,
 ) -> list[Problem]:
     """Return what is wrong with the files of an open store.
 
     No checkpoint may run meanwhile; writes may, and only what came before `end` is
     looked at.
     """
+    marker, end = log
     return [
         *_metafiles(storage, paths, uuid, marker),
         *_log(storage, paths, uuid, marker, end),
-        *lmdb_walk.verify(paths.lmdb),
+        *lmdb_walk.verify(paths.lmdb, store),
     ]
 
 

@@ -123,7 +123,7 @@ class Checkpointer:
             self._log.sealed_bytes += folded_bytes
             self.error = str(error)
             raise
-        checkpoint.prune(self._storage, self._paths, self._log.marker)
+        self._prune()
         self.count, self.error = self.count + 1, None
         return reached
 
@@ -148,6 +148,13 @@ class Checkpointer:
         info = self._storage.info(self._paths.lmdb_data)
         if info is not None and not self._log.marker.clean:
             self._log.closed(txn, info)
+
+    def _prune(self) -> None:
+        try:
+            checkpoint.prune(self._storage, self._paths, self._log.marker)
+        except StorageError as error:
+            self._commit.fail(error)
+            raise
 
     def _fold(self, marker: Marker, in_process: bool) -> int:
         batch_count = self._options.fold_batch

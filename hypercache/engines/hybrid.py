@@ -256,9 +256,9 @@ class HybridEngine(StorageEngine):
         with self._checkpoints.maintenance:
             with self._lock:
                 self._refuse()
-                marker, end = self._log.marker, self._log.end()
+                log = self._log.marker, self._log.end()
             problems = auditing.problems(
-                self._storage, self._paths, self._uuid, marker, end
+                self._storage, self._paths, self._uuid, log, self._store
             )
             self._checkpoints.damaged = bool(problems)
         return CheckReport(tuple(problems), 0 if problems else self.count())

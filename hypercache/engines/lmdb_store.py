@@ -73,7 +73,8 @@ class LmdbStore:
 
     Reads may come from any thread; `fold` and `clear` from one at a time.
 
-    Opened with `read_only` it takes no lock: nobody may write meanwhile.
+    Opened with `read_only` it takes no lock: nobody may write meanwhile. With
+    `whole_file` a file shorter than its pages say is refused before it is read.
 
     Raises:
         CorruptionError: the file is damaged.
@@ -88,6 +89,7 @@ class LmdbStore:
         *,
         create: bool,
         read_only: bool = False,
+        whole_file: bool = False,
     ) -> None:
         self._storage = storage
         self._data_path = f"{path}/{LMDB_DATA}"
@@ -109,6 +111,9 @@ class LmdbStore:
                 readonly=read_only,
                 lock=not read_only,
             )
+            if whole_file and (missing := self.missing_bytes()) > 0:
+                reason = f"the file is {missing} bytes too short"
+                raise CorruptionError(self._data_path, reason)
             self._fit_map()
             self._data = self._env.open_db(b"data", create=create)
             self._meta = self._env.open_db(b"meta", create=create)
@@ -193,16 +198,6 @@ class LmdbStore:
 
         self._write(empty)
 
-    def missing_bytes(self) -> int:
-        """Return by how much the file is shorter than its pages say.
-
-        Positive after an outside cut, and reading there kills the interpreter
-        (SIGBUS); also when the last pages were taken and freed in one transaction.
-        """
-        with self._errors():
-            needed = (self._env.info()["last_pgno"] + 1) * self._env.stat()["psize"]
-        return int(needed) - self._file_bytes()
-
     def transaction_id(self) -> int:
         """Return the number of the last transaction committed."""
         with self._errors():
@@ -249,6 +244,15 @@ class LmdbStore:
     def _grow(self) -> None:
         with self._map_lock:
             self._env.set_mapsize(self._env.info()["map_size"] * 2)
+
+    def missing_bytes(self) -> int:
+        """Return by how much the file is shorter than its pages say.
+
+        Positive after an outside cut, and reading there kills the interpreter
+        (SIGBUS); also when the last pages were taken and freed in one transaction.
+        """
+        needed = (self._env.info()["last_pgno"] + 1) * self._env.stat()["psize"]
+        return int(needed) - self._file_bytes()
 
     def _file_bytes(self) -> int:
         info = self._storage.info(self._data_path)

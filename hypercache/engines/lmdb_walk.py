@@ -23,8 +23,14 @@ from hypercache.storage import OsStorage
 MAX_PROBLEMS = 100
 
 
-def verify(path: str) -> list[Problem]:
+Finding = tuple[str, int | None, bytes | None]
+
+
+def verify(path: str, opened: LmdbStore | None = None) -> list[Problem]:
     """Return what is wrong with the store in `path`; nothing may write meanwhile.
+
+    Where no helper process can start, the walk goes through `opened`, the store that
+    this process has open already, because LMDB allows only one.
 
     Raises:
         StorageError: the helper process came to no verdict.
@@ -32,7 +38,10 @@ def verify(path: str) -> list[Problem]:
     data_path = f"{path}/{LMDB_DATA}"
     done = helper.maybe_run(__name__, path)
     if done is None:
-        return _verify_here(path, data_path)
+        found = list(_walk(opened) if opened else walk(path, whole_file=True))
+        return [
+            Problem(data_path, reason, None, lsn, key) for reason, lsn, key in found
+        ]
     if done.signal:
         reason = f"reading its pages kills the reader (signal {done.signal})"
         return [Problem(data_path, reason)]
@@ -44,17 +53,27 @@ def verify(path: str) -> list[Problem]:
     ]
 
 
-def walk(path: str) -> Iterator[tuple[str, int | None, bytes | None]]:
-    """Yield reason, LSN and key of everything that is wrong, in this process."""
+def walk(path: str, *, whole_file: bool = False) -> Iterator[Finding]:
+    """Yield reason, LSN and key of everything that is wrong, in this process.
+
+    Without a helper process only `whole_file` stands between a cut file and SIGBUS.
+    """
     try:
-        store = LmdbStore(OsStorage(), path, MIB, create=False, read_only=True)
+        store = LmdbStore(
+            OsStorage(),
+            path,
+            MIB,
+            create=False,
+            read_only=True,
+            whole_file=whole_file,
+        )
         with contextlib.closing(store):
             yield from _walk(store)
     except CorruptionError as error:
         yield error.reason, error.lsn, error.key
 
 
-def _walk(store: LmdbStore) -> Iterator[tuple[str, int | None, bytes | None]]:
+def _walk(store: LmdbStore) -> Iterator[Finding]:
     state = store.state()
     count = digest = expiring = 0
     previous = b""
@@ -74,18 +93,6 @@ def _walk(store: LmdbStore) -> Iterator[tuple[str, int | None, bytes | None]]:
     found = (count, digest & DIGEST_MASK, expiring)
     if found != state[1:]:
         yield f"it holds {count} entries where {state.entry_count} belong", None, None
-
-
-def _verify_here(path: str, data_path: str) -> list[Problem]:
-    # Without a helper process only the length stands between a cut file and SIGBUS.
-    store = LmdbStore(OsStorage(), path, MIB, create=False, read_only=True)
-    missing = store.missing_bytes()
-    store.close()
-    if missing > 0:
-        return [Problem(data_path, f"the file is {missing} bytes too short")]
-    return [
-        Problem(data_path, reason, None, lsn, key) for reason, lsn, key in walk(path)
-    ]
 
 
 def main(path: str) -> int:

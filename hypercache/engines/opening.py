@@ -282,13 +282,14 @@ def _settle(
 
 
 def _seal(storage: Storage, reader: SegmentReader) -> None:
-    footer = segment.footer_bytes(
-        reader.seed, reader.end, reader.header.first_lsn, reader.next_lsn, reader.digest
-    )
+    last = reader.next_lsn
+    lsns = segment.LsnRange(reader.header.first_lsn, last, last - 1)
+    footer = segment.footer_bytes(reader.seed, reader.end, lsns, reader.digest)
     file = storage.open(reader.path)
     try:
         file.truncate(reader.end)
-        file.sync()  # or a crash could keep the footer and the tail behind it
+        # Or a crash could keep the footer, and the tail behind it or a hole before.
+        file.sync()
         file.write_at(reader.end, footer)
         file.sync()
     finally:

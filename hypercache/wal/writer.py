@@ -120,10 +120,13 @@ class WalWriter:
             return
         try:
             with self._commit.sync_mutex:  # a sync must not meet a closed file
-                self._previous = segment.seal()
+                self._previous = segment.seal(self._state.synced_lsn)
                 self._next_lsn, self._segment = segment.next_lsn, None
         except StorageError as error:
             self._give_up_or_heal(segment, error)
+            raise
+        except BaseException as error:  # KeyboardInterrupt: it is half sealed
+            self._commit.fail(error)
             raise
         self.sealed_bytes += self._previous.length
         self._commit.reached(self._next_lsn - 1)
@@ -208,7 +211,13 @@ class WalWriter:
         self.seal_active()
         frame_bytes = HEADER_BYTES + payload_bytes
         needed = SEGMENT_HEADER_BYTES + frame_bytes + FOOTER_ROOM
-        self._segment = self._begin_segment(max(self._capacity, needed))
+        try:
+            self._segment = self._begin_segment(max(self._capacity, needed))
+        except DiskFullError:
+            raise
+        except StorageError as error:
+            self._commit.fail(error)
+            raise
         self._capacity = min(self._capacity * 2, self._largest)
 
     def _begin_segment(self, capacity: int) -> SegmentWriter:
