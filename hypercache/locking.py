@@ -11,6 +11,7 @@ import contextlib
 import fcntl
 import os
 import threading
+import time
 import weakref
 from collections.abc import Callable
 
@@ -18,6 +19,7 @@ from hypercache.errors import StoreLockedError
 
 _held: set[tuple[int, int]] = set()
 _held_lock = threading.Lock()
+_HELPER_ENDS_WITHIN_S = 10.0
 _live: weakref.WeakSet[DirectoryLock] = weakref.WeakSet()
 
 
@@ -38,6 +40,10 @@ class DirectoryLock:
             self._fd = _acquire(root, path)
             _held.add(self._identity)
             _live.add(self)
+
+    def fileno(self) -> int:
+        """Return the descriptor; a process that inherits it shares the lock."""
+        return self._fd
 
     def release(self) -> None:
         """Give the lock up; the file stays, so that nobody locks an unlinked one."""
@@ -62,17 +68,39 @@ def _acquire(root: str, path: str) -> int:
     flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
     fd = os.open(path, flags, 0o600)
     try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if not _flock(fd):
+            raise StoreLockedError(root, _read_pid(fd))
         os.ftruncate(fd, 0)
         os.pwrite(fd, b"%d\n" % os.getpid(), 0)
-    except BlockingIOError:
-        pid = _read_pid(fd)
-        os.close(fd)
-        raise StoreLockedError(root, pid) from None
-    except OSError:
+    except BaseException:
         os.close(fd)
         raise
     return fd
+
+
+def _flock(fd: int) -> bool:
+    # A dead owner's helper process still has the lock for the moment it takes to end.
+    end = time.monotonic() + _HELPER_ENDS_WITHIN_S
+    while True:
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return True
+        except BlockingIOError:
+            if _is_alive(_read_pid(fd)) or time.monotonic() > end:
+                return False
+        time.sleep(0.01)
+
+
+def _is_alive(pid: int | None) -> bool:
+    if pid is None:
+        return True
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass
+    return True
 
 
 def _read_pid(fd: int) -> int | None:

@@ -17,8 +17,14 @@ from hypercache.engines.lmdb_store import LmdbStore
 from hypercache.engines.memtable import Memtable
 from hypercache.engines.read_cache import ReadCache
 from hypercache.engines.slots import Slot
-from hypercache.errors import CorruptionError, HyperCacheError, StorageError
+from hypercache.errors import (
+    CorruptionError,
+    DiskFullError,
+    HyperCacheError,
+    StorageError,
+)
 from hypercache.group_commit import GroupCommit
+from hypercache.locking import DirectoryLock
 from hypercache.options import Maintenance, Options
 from hypercache.paths import StorePaths
 from hypercache.storage import Clock, Storage
@@ -43,12 +49,13 @@ class Checkpointer:
         log: tuple[threading.RLock, WalWriter, GroupCommit],
         tables: tuple[Memtable, ReadCache, LmdbStore],
         clock: Clock,
+        directory_lock: DirectoryLock,
     ) -> None:
         self._storage, self._paths, self._uuid, self._options = place
         self._lock, self._log, self._commit = log
         self._memtable, self._cache, self._store = tables
         self._log.on_seal = self._note_log_length
-        self._clock = clock
+        self._clock, self._directory_lock = clock, directory_lock
         self._in_process = (
             self._options.maintenance is not Maintenance.INLINE and helper.can_start()
         )
@@ -146,8 +153,12 @@ class Checkpointer:
         txn = self._store.transaction_id()
         self._store.close()
         info = self._storage.info(self._paths.lmdb_data)
-        if info is not None and not self._log.marker.clean:
+        if info is None or self._log.marker.clean:
+            return
+        try:
             self._log.closed(txn, info)
+        except DiskFullError as error:
+            _log.warning("closed without saying so, nothing is lost: %s", error)
 
     def _prune(self) -> None:
         try:
@@ -160,7 +171,11 @@ class Checkpointer:
         batch_count = self._options.fold_batch
         if in_process:
             reached = fold_helper.maybe_fold(
-                self._paths, self._uuid, marker, batch_count
+                self._paths,
+                self._uuid,
+                marker,
+                batch_count,
+                self._directory_lock.fileno(),
             )
             if reached is not None:
                 return reached

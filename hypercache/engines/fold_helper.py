@@ -27,9 +27,12 @@ _PAGE_FAULTS = frozenset({signal.SIGBUS, signal.SIGSEGV})
 
 
 def maybe_fold(
-    paths: StorePaths, uuid: bytes, marker: Marker, batch_count: int
+    paths: StorePaths, uuid: bytes, marker: Marker, batch_count: int, lock_fd: int
 ) -> int | None:
     """Fold in a helper process and return the LSN reached, None if that failed.
+
+    The helper shares the lock of the store: should this process die, nobody else opens
+    the store before the helper has ended and can no longer write old values to LMDB.
 
     A helper that fails costs nothing but time: what it has folded is folded again by
     the next try, which the caller makes itself, to the same end or the same error.
@@ -39,7 +42,7 @@ def maybe_fold(
     """
     fields = json.dumps(dataclasses.asdict(marker))
     arguments = (paths.root, uuid.hex(), fields, str(batch_count))
-    done = helper.maybe_run(__name__, *arguments)
+    done = helper.maybe_run(__name__, *arguments, inherit=(lock_fd,))
     if done is None:
         return None
     if done.signal in _PAGE_FAULTS:

@@ -38,8 +38,13 @@ def can_start() -> bool:
     return bool(sys.executable) and not getattr(sys, "frozen", False)
 
 
-def maybe_run(module: str, *arguments: str) -> Outcome | None:
-    """Run `python -m module arguments` to its end; None where no process can start."""
+def maybe_run(
+    module: str, *arguments: str, inherit: tuple[int, ...] = ()
+) -> Outcome | None:
+    """Run `python -m module arguments` to its end; None where no process can start.
+
+    It shares the descriptors in `inherit`.
+    """
     if not can_start():
         return None
     # -P: a file of the current directory must not pass for a module of the library.
@@ -51,6 +56,7 @@ def maybe_run(module: str, *arguments: str) -> Outcome | None:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             env={**os.environ, "PYTHONPATH": _search_path()},
+            pass_fds=inherit,
             start_new_session=True,  # Ctrl-C is for the program, not for its helper
         )
     except OSError as error:

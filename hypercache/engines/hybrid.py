@@ -92,6 +92,7 @@ class HybridEngine(StorageEngine):
             (self._lock, self._log, self._commit),
             (self._memtable, self._cache, self._store),
             self._clock,
+            opened.lock,
         )
         opened.lock.on_fork = self._forked
 

@@ -196,8 +196,8 @@ def _recover(
         memtable = Memtable()
         for lsn, op in reader.replay():
             _replay(memtable, store, lsn, op)
-        orphan = reader.find_orphan()
-        notes = _settle(storage, paths, reader, marker, orphan)
+        reader.refuse_unknown_segments()
+        notes = _settle(storage, paths, reader, marker)
         log = WalWriter(
             storage,
             paths,
@@ -257,11 +257,7 @@ def _slot(memtable: Memtable, store: LmdbStore, op: KeyOp) -> Slot:
 
 
 def _settle(
-    storage: Storage,
-    paths: StorePaths,
-    reader: WalReader,
-    marker: Marker,
-    orphan: int | None,
+    storage: Storage, paths: StorePaths, reader: WalReader, marker: Marker
 ) -> tuple[str, ...]:
     notes = []
     if reader.torn_tail is not None:
@@ -272,9 +268,6 @@ def _settle(
         )
     if reader.last is not None and not reader.last.sealed:
         _seal(storage, reader.last)
-    if orphan is not None:
-        storage.unlink(paths.segment(orphan))
-        storage.sync_directory(paths.wal)
     checkpoint.prune(storage, paths, marker)
     for note in notes:
         _log.warning("%s", note)

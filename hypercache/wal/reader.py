@@ -77,8 +77,10 @@ class WalReader:
                 self._paths.wal, "the log is too short", lsn=self.next_lsn
             )
 
-    def find_orphan(self) -> int | None:
-        """Return the segment that a roll began and did not finish, None if none.
+    def refuse_unknown_segments(self) -> None:
+        """Make sure that the marker knows every segment that holds something.
+
+        One more is left by a roll that a crash cut short; the next roll replaces it.
 
         Raises:
             CorruptionError: there are segments that the marker should know.
@@ -87,12 +89,11 @@ class WalReader:
         present = checkpoint.segment_numbers(self._storage, self._paths)
         beyond = [number for number in present if number > active]
         if not beyond:
-            return None
+            return
         path = self._paths.segment(beyond[0])
         if beyond != [active + 1] or self._holds_frames(path):
             reason = "the segment is newer than the checkpoint marker knows"
             raise CorruptionError(path, reason)
-        return beyond[0]
 
     def _holds_frames(self, path: str) -> bool:
         try:
