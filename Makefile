@@ -27,7 +27,7 @@ demo: $(VENV)/.installed-core
 	$(VENV)/bin/hypercache demo
 
 test: $(VENV)/.installed-test
-	$(PY) -m pytest
+	$(PY) -m pytest -n 2
 
 check: $(VENV)/.installed-test
 	$(PY) -m ruff format --check .

@@ -124,7 +124,7 @@ def nested(depth, wrap, core=None):
         ExtType(64, b"the caller's"),
         Timestamp(1, 2),
     ],
-    ids=repr,
+    ids=lambda value: type(value).__name__,  # the repr of a set varies
 )
 def test_value_comes_back_equal_and_of_its_type(value):
     found = round_trip(value)
@@ -668,7 +668,7 @@ def test_codec_may_be_entered_again_while_it_packs():
         {"level": True},
         {"level": None},
         {"serializer": None},
-        {"serializer": object()},
+        {"serializer": 3.5},
     ],
     ids=str,
 )

@@ -1,0 +1,106 @@
+"""Fixtures: whatever a test opens is checked and closed when the test has ended."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, TypeVar
+
+import pytest
+
+from hypercache import Cache
+from hypercache.engines import StorageEngine
+from hypercache.errors import ClosedError
+from tests.support.clock import FakeClock
+from tests.support.engines import (
+    ENGINES,
+    EngineCase,
+    OpenCache,
+    OpenEngine,
+    case_name,
+)
+
+Openable = TypeVar("Openable", Cache, StorageEngine)
+
+
+class Opened:
+    """Everything a test has opened and not closed yet."""
+
+    def __init__(self) -> None:
+        self._opened: list[Cache | StorageEngine] = []
+
+    def add(self, opened: Openable) -> Openable:
+        self._opened.append(opened)
+        return opened
+
+    def check_and_close(self) -> None:
+        problems: list[object] = []
+        for opened in reversed(self._opened):
+            try:
+                problems += opened.check().problems
+            except ClosedError:
+                continue
+            finally:
+                opened.close()
+        self._opened.clear()
+        assert not problems, "\n".join(map(str, problems))
+
+
+@pytest.fixture
+def opened() -> Iterator[Opened]:
+    everything = Opened()
+    yield everything
+    everything.check_and_close()
+
+
+@pytest.fixture(params=ENGINES, ids=case_name)
+def engine_case(
+    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> EngineCase:
+    case: EngineCase = request.param
+    if not case.helpers:
+        monkeypatch.setattr(sys, "frozen", True, raising=False)
+    return case
+
+
+@pytest.fixture
+def store_path(tmp_path: Path) -> Path:
+    return tmp_path / "store"
+
+
+@pytest.fixture
+def clock() -> FakeClock:
+    return FakeClock()
+
+
+@pytest.fixture
+def open_engine(
+    engine_case: EngineCase, opened: Opened, store_path: Path
+) -> OpenEngine:
+    """Open an engine in the store of this test; options as keywords."""
+
+    def open_one(path: Path = store_path, **changes: Any) -> StorageEngine:
+        return opened.add(engine_case.open_engine(path, **changes))
+
+    return open_one
+
+
+@pytest.fixture
+def engine(open_engine: OpenEngine, clock: FakeClock) -> StorageEngine:
+    return open_engine(clock=clock)
+
+
+@pytest.fixture
+def open_cache(engine_case: EngineCase, opened: Opened, store_path: Path) -> OpenCache:
+    """Open a cache in the store of this test; arguments of Cache as keywords."""
+
+    def open_one(path: Path = store_path, **changes: Any) -> Cache:
+        return opened.add(engine_case.open_cache(path, **changes))
+
+    return open_one
+
+
+@pytest.fixture
+def cache(open_cache: OpenCache) -> Cache:
+    return open_cache()

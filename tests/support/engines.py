@@ -1,0 +1,100 @@
+"""The table of engines that every conformance test runs over.
+
+A new engine joins with one line in ENGINES. The hybrid lines differ in how frames
+reach the log, in whether helper processes can be started, and in the sync policy:
+`always` publishes a write only when it is durable, which is another path.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hypercache import Cache
+from hypercache.engines import HybridEngine, MemoryEngine, StorageEngine
+from hypercache.options import Options
+from hypercache.storage import Clock
+
+# So small that a handful of writes rolls segments, makes checkpoints of several
+# transactions, grows the LMDB map and overflows the read cache.
+TINY: dict[str, Any] = {
+    "segment_bytes": 4096,
+    "checkpoint_bytes": 8192,
+    "map_bytes": 65536,
+    "fold_batch": 7,
+    "memory_bytes": 3000,
+}
+
+MMAP = {"log_io": "mmap", "maintenance": "inline"}
+WRITE = {
+    "log_io": "write",
+    "sync": "always",
+    "maintenance": "process",
+    "checkpoint_bytes": 32768,  # starting a helper takes a while
+}
+
+OpenEngine = Callable[..., StorageEngine]
+OpenCache = Callable[..., Cache]
+
+
+def tiny_options(**changes: Any) -> Options:
+    return Options.resolve(**{**TINY, **changes})
+
+
+def _memory(path: str, options: Options, clock: Clock | None) -> StorageEngine:
+    return MemoryEngine(clock=clock)
+
+
+def _hybrid(path: str, options: Options, clock: Clock | None) -> StorageEngine:
+    return HybridEngine(path, options, clock=clock)
+
+
+@dataclass(frozen=True)
+class EngineCase:
+    name: str
+    factory: Callable[[str, Options, Clock | None], StorageEngine]
+    durable: bool = True
+    helpers: bool = True  # False: as in a frozen application, which can start none
+    settings: dict[str, Any] = field(default_factory=dict)
+
+    def open_engine(
+        self, path: Path, clock: Clock | None = None, **changes: Any
+    ) -> StorageEngine:
+        options = tiny_options(**{**self.settings, **changes})
+        return self.factory(str(path), options, clock)
+
+    def open_cache(self, path: Path, **changes: Any) -> Cache:
+        engine = self.name.partition("-")[0]
+        if not self.durable:
+            return Cache(engine=engine, **changes)
+        return Cache(path, engine=engine, **{**TINY, **self.settings, **changes})
+
+
+ENGINES = (
+    EngineCase("memory", _memory, durable=False),
+    EngineCase("hybrid-mmap", _hybrid, helpers=False, settings=MMAP),
+    EngineCase("hybrid-write", _hybrid, settings=WRITE),
+)
+DURABLE = tuple(case for case in ENGINES if case.durable)
+
+
+def case_name(case: EngineCase) -> str:
+    return case.name
+
+
+# On a test or a module: only the engines that keep something.
+durable_engines = pytest.mark.parametrize(
+    "engine_case", DURABLE, ids=case_name, indirect=True
+)
+
+
+def cache_over(engine: StorageEngine, **arguments: Any) -> Cache:
+    """Return a Cache over an engine built by hand, with a clock of the test's own."""
+    cache = Cache(**arguments)
+    cache._engine.close()
+    cache._engine = engine
+    return cache
