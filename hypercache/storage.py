@@ -31,6 +31,7 @@ NETWORK_MOUNTS = frozenset(
     "nfs nfs4 cifs smb3 smbfs 9p ceph afs lustre gpfs glusterfs fuse.glusterfs "
     "fuse.sshfs beegfs ocfs2 gfs2 virtiofs".split()
 )
+_NOT_SUPPORTED = frozenset({errno.ENOTSUP, errno.EINVAL, errno.ENOTTY})
 _F_FULLFSYNC = getattr(fcntl, "F_FULLFSYNC", None)  # macOS only
 _OCTAL = re.compile(r"\\([0-7]{3})")  # how the mount table writes a space
 _WRITE_LIMIT = 1 << 30  # Linux moves at most 2 GiB - 4 KiB per call
@@ -320,18 +321,29 @@ class OsStorage:
 
 def sync_data(fd: int) -> None:
     """Bring a file's data and size to the medium, and through its write cache."""
-    if _F_FULLFSYNC is not None:
-        fcntl.fcntl(fd, _F_FULLFSYNC)  # fsync alone stops at the drive's cache there
+    if not hasattr(os, "fdatasync"):  # macOS
+        sync_full(fd)
     else:
         os.fdatasync(fd)
 
 
 def sync_full(fd: int) -> None:
     """Bring a file or directory with all its metadata to the medium."""
-    if _F_FULLFSYNC is not None:
-        fcntl.fcntl(fd, _F_FULLFSYNC)
-    else:
+    if not _full_fsync(fd):
         os.fsync(fd)
+
+
+def _full_fsync(fd: int) -> bool:
+    # On macOS fsync stops at the drive's cache; not every file system there knows more.
+    if _F_FULLFSYNC is None:
+        return False
+    try:
+        fcntl.fcntl(fd, _F_FULLFSYNC)
+    except OSError as error:
+        if error.errno in _NOT_SUPPORTED:
+            return False
+        raise
+    return True
 
 
 @contextlib.contextmanager
