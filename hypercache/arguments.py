@@ -72,11 +72,13 @@ def successor(prefix: bytes) -> bytes | None:
     return stem[:-1] + bytes([stem[-1] + 1]) if stem else None
 
 
-def limit(value: int | None) -> int:
-    """Return the number of items left to yield, -1 for no limit."""
-    if value is None:
-        return -1
-    if integer(value) < 0:
+def limit(value: int | None) -> int | None:
+    """Return the limit of a scan if it is one.
+
+    Raises:
+        LimitError: it is negative.
+    """
+    if value is not None and integer(value) < 0:
         raise LimitError(f"limit={value} must not be negative")
     return value
 

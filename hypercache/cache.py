@@ -7,6 +7,7 @@ import os
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import timedelta
+from itertools import islice
 from types import TracebackType
 from typing import Any
 
@@ -280,12 +281,9 @@ class Cache:
         not be seen. An open iterator costs nothing.
         """
         low, high = arguments.key_range(prefix, start, stop)
-        left = arguments.limit(limit)
-        for key, entry in self._engine.scan(low, high, reverse=reverse):
-            if left == 0:
-                return
-            left -= 1
-            yield key, self._decode(key, entry)
+        found = self._engine.scan(low, high, reverse=reverse)
+        wanted = islice(found, arguments.limit(limit))
+        return ((key, self._decode(key, entry)) for key, entry in wanted)
 
     def __getitem__(self, key: Key) -> Any:
         value = self.get(key, _MISSING)

@@ -62,14 +62,12 @@ def maybe_run(
     except OSError as error:
         _log.warning("no helper process can be started: %s", error)
         return None
-    # communicate() would close the pipe that tells the helper that we live.
+    # communicate() would close the pipe that tells the helper that we live. Whatever
+    # ends this block closes it, which ends the helper, before the process is awaited.
     lifeline, process.stdin = process.stdin, None
-    try:
+    assert lifeline is not None
+    with process, lifeline:
         output, complaint = process.communicate()
-    finally:
-        if lifeline is not None:
-            lifeline.close()
-        process.wait()
     code = process.returncode
     last = complaint.decode(errors="replace").strip().rpartition("\n")[2]
     return Outcome(output, last, max(code, 0), max(-code, 0))

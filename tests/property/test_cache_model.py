@@ -10,6 +10,7 @@ import tempfile
 from itertools import count
 from pathlib import Path
 
+import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
@@ -288,4 +289,5 @@ CacheModel.TestCase.settings = settings(
     print_blob=True,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
 )
-TestCacheModel = CacheModel.TestCase
+# Longer than the search: a failure is made small before it is shown.
+TestCacheModel = pytest.mark.timeout(600)(CacheModel.TestCase)

@@ -111,7 +111,7 @@ def test_a_range_is_what_prefix_start_and_stop_have_in_common(given, expected):
 
 
 def test_a_limit_is_a_count():
-    assert limit(None) == -1
+    assert limit(None) is None
     assert limit(0) == 0
     assert limit(7) == 7
     with pytest.raises(LimitError, match="-1"):
