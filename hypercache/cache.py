@@ -13,6 +13,7 @@ from typing import Any
 
 from hypercache import arguments
 from hypercache.arguments import key_bytes
+from hypercache.closing import close_forgotten
 from hypercache.codec import Codec
 from hypercache.engines import open_engine
 from hypercache.engines.base import (
@@ -99,7 +100,7 @@ class Cache:
         root = None if path is None else arguments.absolute(path)
         self._engine: StorageEngine = open_engine(root, engine=engine, options=options)
         # Closes when the cache is forgotten, and at the end of the interpreter.
-        self._finalizer = weakref.finalize(self, self._engine.close)
+        self._finalizer = weakref.finalize(self, close_forgotten, self._engine)
 
     # One key
 
@@ -307,7 +308,8 @@ class Cache:
         return self._engine.count()
 
     def __iter__(self) -> Iterator[bytes]:
-        return (key for key, _ in self._engine.scan())
+        for key, _ in self._engine.scan():
+            yield key
 
     # All or nothing
 

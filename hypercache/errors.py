@@ -8,6 +8,7 @@ HyperCacheError
     DeserializationError              stored bytes the serializer cannot decode
     ClosedError                       the cache was closed
     ForkedStoreError                  the handle was inherited through fork
+    ReentrantCallError (RuntimeError) called from inside a write of this thread
     TransactionError                  not possible inside a transaction
     WaitTimeoutError (TimeoutError)   wait_durable gave up; the write stands
     UnsupportedFormatError            written by another version
@@ -54,6 +55,10 @@ class ClosedError(HyperCacheError):
 
 class ForkedStoreError(HyperCacheError):
     """Refuse a handle that came through fork; open the store again instead."""
+
+
+class ReentrantCallError(HyperCacheError, RuntimeError):
+    """Refuse a write from a signal handler or callback that interrupts a write."""
 
 
 class TransactionError(HyperCacheError):

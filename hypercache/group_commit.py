@@ -134,7 +134,8 @@ class GroupCommit:
     ) -> None:
         self.state = state
         self.sync_mutex = threading.Lock()
-        self._changed = threading.Condition(threading.Lock())
+        # Reentrant, because a signal handler may write while this thread waits.
+        self._changed = threading.Condition(threading.RLock())
         self._clock = clock
         self._sync_file = sync_file
         self._appended_lsn = appended_lsn
@@ -231,6 +232,8 @@ class GroupCommit:
 
     def _follow(self, lsn: int, deadline: float | None) -> None:
         left = None if deadline is None else deadline - self._clock.monotonic()
+        if left is not None:
+            left = min(left, threading.TIMEOUT_MAX)
         if (left is not None and left <= 0) or not self._changed.wait(left):
             raise WaitTimeoutError(f"LSN {lsn} was not on the medium in time")
 
@@ -238,10 +241,14 @@ class GroupCommit:
         return self.state.begin(self._appended_lsn(), self._clock.monotonic())
 
     def _start_flusher(self) -> None:
-        self._flusher = threading.Thread(
+        flusher = threading.Thread(
             target=self._flush_regularly, name="hypercache-flusher", daemon=True
         )
-        self._flusher.start()
+        try:
+            flusher.start()
+        except RuntimeError as error:
+            raise StorageError(f"no thread to sync the log: {error}") from error
+        self._flusher = flusher
         self.state.flusher_started()
 
     def _flush_regularly(self) -> None:

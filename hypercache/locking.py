@@ -19,7 +19,7 @@ from hypercache.errors import StoreLockedError
 
 _held: set[tuple[int, int]] = set()
 _held_lock = threading.Lock()
-_HELPER_ENDS_WITHIN_S = 10.0
+_HELPER_ENDS_WITHIN_S = 3.0
 _live: weakref.WeakSet[DirectoryLock] = weakref.WeakSet()
 
 
@@ -37,9 +37,14 @@ class DirectoryLock:
         with _held_lock:
             if self._identity in _held:
                 raise StoreLockedError(root, os.getpid())
-            self._fd = _acquire(root, path)
             _held.add(self._identity)
-            _live.add(self)
+        try:
+            self._fd = _acquire(root, path)
+        except BaseException:
+            with _held_lock:
+                _held.discard(self._identity)
+            raise
+        _live.add(self)
 
     def fileno(self) -> int:
         """Return the descriptor; a process that inherits it shares the lock."""

@@ -182,7 +182,8 @@ class OsFile:
         """Close the descriptor once."""
         fd, self._fd = self._fd, -1
         if fd >= 0:
-            os.close(fd)
+            with translated("close", self.path):
+                os.close(fd)
 
 
 class MappedFile(OsFile):
@@ -219,12 +220,12 @@ class OsStorage:
         with translated("create", path):
             fd = _open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL)
             try:
-                if reserve_bytes and hasattr(os, "posix_fallocate"):
-                    os.posix_fallocate(fd, 0, reserve_bytes)
+                if reserve_bytes:
+                    _reserve(fd, reserve_bytes)
                 return (
                     MappedFile(path, fd, reserve_bytes) if mapped else OsFile(path, fd)
                 )
-            except OSError:
+            except BaseException:
                 os.close(fd)
                 os.unlink(path)
                 raise
@@ -378,6 +379,13 @@ def mount_type_in(table: str, path: str) -> str:
         if inside and len(point) >= len(best):
             best, kind = point, right.split(" ")[0]
     return kind
+
+
+def _reserve(fd: int, length: int) -> None:
+    if hasattr(os, "posix_fallocate"):
+        os.posix_fallocate(fd, 0, length)
+    else:  # macOS; only when asked for by name, because nothing is reserved there
+        os.ftruncate(fd, length)
 
 
 def _open(path: str, flags: int) -> int:

@@ -41,7 +41,10 @@ MODULES = {
     "integrations.*": Place("top"),
     "": Place("public"),
     "recovery": Place("recovery"),
-    "cache": Place("cache", ("arguments", "transaction", "eviction", "expiry")),
+    "cache": Place(
+        "cache", ("arguments", "closing", "transaction", "eviction", "expiry")
+    ),
+    "closing": Place("cache"),
     "arguments": Place("cache"),
     "transaction": Place("cache"),
     "eviction": Place("cache"),
@@ -60,6 +63,7 @@ MODULES = {
     ),
     "engines.slots": Place("engines", ("engines.base",)),
     "engines.helper": Place("engines"),
+    "engines.refusals": Place("engines"),
     "engines.fold_helper": Place("engines", ("engines.helper", "engines.lmdb_store")),
     "engines.read_cache": Place("engines", ("engines.slots",)),
     "engines.memtable": Place("engines", ("engines.slots",)),
@@ -110,6 +114,7 @@ MODULES = {
             "engines.merging",
             "engines.opening",
             "engines.read_cache",
+            "engines.refusals",
             "engines.slots",
         ),
     ),

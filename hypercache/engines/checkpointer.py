@@ -87,16 +87,20 @@ class Checkpointer:
         self.wait_ms += int((self._clock.monotonic() - began) * 1000)
 
     def _start(self) -> None:
-        if not self._in_process:
-            self._run_quietly(in_process=False)
-            return
-        self._background = threading.Thread(
+        thread = threading.Thread(
             target=self._run_quietly,
             kwargs={"in_process": True},
             name="hypercache-checkpoint",
             daemon=True,
         )
-        self._background.start()
+        try:
+            if self._in_process:
+                thread.start()
+                self._background = thread
+                return
+        except RuntimeError as error:
+            _log.warning("no thread for a checkpoint: %s", error)
+        self._run_quietly(in_process=False)
 
     def _run_quietly(self, *, in_process: bool) -> None:
         with self.maintenance:
@@ -107,8 +111,22 @@ class Checkpointer:
             except HyperCacheError as error:
                 _log.warning("a checkpoint failed, the log keeps growing: %s", error)
 
+    def forked(self) -> None:
+        """Forget locks and threads of the parent; nothing is folded in a child."""
+        self.due, self._background = False, None
+        self.maintenance, self._starting = threading.Lock(), threading.Lock()
+
     def run(self, *, in_process: bool = False) -> int:
         """Make a checkpoint of everything appended and return the LSN reached."""
+        try:
+            reached = self._run(in_process)
+        except BaseException as error:
+            self.error = str(error)
+            raise
+        self.error = None
+        return reached
+
+    def _run(self, in_process: bool) -> int:
         with self._lock:
             self._commit.state.raise_if_failed()
             if self.damaged:
@@ -126,12 +144,12 @@ class Checkpointer:
             reached = self._fold(marker, in_process)
             with self._lock:
                 self._end(folded, reached, marker.active_segment)
-        except BaseException as error:
-            self._log.sealed_bytes += folded_bytes
-            self.error = str(error)
+        except BaseException:
+            with self._lock:
+                self._log.sealed_bytes += folded_bytes
             raise
         self._prune()
-        self.count, self.error = self.count + 1, None
+        self.count += 1
         return reached
 
     def close_cleanly(self) -> None:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import dataclasses
 import json
 import logging
-import signal
 import sys
 
 from hypercache.engines import helper
@@ -23,7 +22,6 @@ from hypercache.wal.checkpoint import Marker
 from hypercache.wal.fold import fold
 
 _log = logging.getLogger(__name__)
-_PAGE_FAULTS = frozenset({signal.SIGBUS, signal.SIGSEGV})
 
 
 def maybe_fold(
@@ -45,10 +43,10 @@ def maybe_fold(
     done = helper.maybe_run(__name__, *arguments, inherit=(lock_fd,))
     if done is None:
         return None
-    if done.signal in _PAGE_FAULTS:
+    if done.met_a_bad_page:
         reason = f"a page killed the helper that folds (signal {done.signal})"
         raise CorruptionError(paths.lmdb_data, reason)
-    if not done.ok:
+    if not done.ok or not done.result.isdigit():
         _log.warning(
             "the helper of a checkpoint failed (exit %d, signal %d): %s",
             done.exit_code,
@@ -56,7 +54,7 @@ def maybe_fold(
             done.complaint,
         )
         return None
-    return int(done.output)
+    return int(done.result)
 
 
 def main(root: str, uuid: str, fields: str, batch_count: str) -> None:
@@ -69,7 +67,7 @@ def main(root: str, uuid: str, fields: str, batch_count: str) -> None:
         steps = fold(
             storage, paths, bytes.fromhex(uuid), marker, store, int(batch_count)
         )
-        sys.stdout.write(str(max(steps)))
+        sys.stdout.write(f"\n{max(steps)}\n")
     finally:
         store.close()
 

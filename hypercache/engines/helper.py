@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -26,6 +27,16 @@ class Outcome(NamedTuple):
     complaint: str
     exit_code: int
     signal: int
+
+    @property
+    def result(self) -> bytes:
+        """Return the last line of the output; others may have printed before."""
+        return self.output.strip().rpartition(b"\n")[2]
+
+    @property
+    def met_a_bad_page(self) -> bool:
+        """Tell whether reading memory killed it, and not somebody else."""
+        return self.signal in (signal.SIGBUS, signal.SIGSEGV)
 
     @property
     def ok(self) -> bool:

@@ -11,12 +11,12 @@ close at a time), `_lock` (writers), then those inside group commit and read cac
 from __future__ import annotations
 
 import contextlib
-import os
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 
 from hypercache import ops
-from hypercache.engines import auditing, merging, opening
+from hypercache.engines import auditing, merging, opening, refusals
 from hypercache.engines.base import (
     Change,
     CheckReport,
@@ -30,12 +30,7 @@ from hypercache.engines.checkpointer import Checkpointer
 from hypercache.engines.memtable import Slots
 from hypercache.engines.read_cache import ReadCache
 from hypercache.engines.slots import ABSENT, Absent, ExpiryClock, Slot, slot_of
-from hypercache.errors import (
-    ClosedError,
-    ForkedStoreError,
-    HyperCacheError,
-    LimitError,
-)
+from hypercache.errors import HyperCacheError, LimitError
 from hypercache.group_commit import CommitState, GroupCommit
 from hypercache.ops import PUT, KeyOp, Op, Touch, check_key, check_value
 from hypercache.options import MAX_KEY_BYTES, MAX_VALUE_BYTES, Options, SyncPolicy
@@ -73,6 +68,7 @@ class HybridEngine(StorageEngine):
         self._lock = threading.RLock()
         self._refusal: Callable[[], HyperCacheError] | None = None
         self._exclusive_owner: int | None = None
+        self._writing = False
         expiry = ExpiryClock(self._clock)
         self._live, self._expiry_ms = expiry.live, expiry.now_ms
         self._deferred = options.sync is SyncPolicy.ALWAYS
@@ -95,8 +91,6 @@ class HybridEngine(StorageEngine):
             opened.lock,
         )
         opened.lock.on_fork = self._forked
-
-    # Reads
 
     def get(self, key: bytes) -> bytes | None:
         """Return the value, None for a key that is absent or expired."""
@@ -149,28 +143,32 @@ class HybridEngine(StorageEngine):
         """Return the time that expiry is judged by."""
         return self._expiry_ms()
 
-    # Writes
-
     def put(self, key: bytes, value: bytes, expires_at_ms: int = 0) -> int:
         """Store a value and return its LSN once it is acknowledged."""
         if not 0 < len(key) <= MAX_KEY_BYTES or len(value) > MAX_VALUE_BYTES:
             check_key(key)
             check_value(key, value)
         with self._lock:
-            if self._state.attention:
+            if self._writing or self._state.attention:
                 self._admit()
-            pack = self._pack  # called through a local: half the cost in CPython 3.11
-            if expires_at_ms:
-                payload = pack((PUT, key, value, expires_at_ms))
-                slot: Slot = (value, expires_at_ms)
-            else:
-                payload = pack((PUT, key, value))
-                slot = value
-            lsn = self._log.append(payload, 1)
-            if self._deferred:
-                self._memtable.stage(lsn, {key: slot})
-            else:
-                self._memtable.active[key] = slot
+            self._writing = True
+            try:
+                pack = (
+                    self._pack
+                )  # called through a local: half the cost in CPython 3.11
+                if expires_at_ms:
+                    payload = pack((PUT, key, value, expires_at_ms))
+                    slot: Slot = (value, expires_at_ms)
+                else:
+                    payload = pack((PUT, key, value))
+                    slot = value
+                lsn = self._log.append(payload, 1)
+                if self._deferred:
+                    self._memtable.stage(lsn, {key: slot})
+                else:
+                    self._memtable.active[key] = slot
+            finally:
+                self._writing = False
         if self._deferred or self._checkpoints.due:
             self._settle(lsn)
         return lsn
@@ -179,8 +177,7 @@ class HybridEngine(StorageEngine):
         """Apply a batch, all or none, and return the LSN of its last op."""
         for op in ops:
             check_op(op)
-        with self._lock:
-            self._admit()
+        with self._writer():
             lsn = self._append_batch(ops)
         self._settle(lsn)
         return lsn
@@ -188,8 +185,7 @@ class HybridEngine(StorageEngine):
     def update(self, key: bytes, change: Change) -> int | None:
         """Apply to one key what `change` makes of its present entry, atomically."""
         check_key(key)
-        with self._lock:
-            self._admit()
+        with self._writer():
             seen_lsn, slot = self._newest(key)
             op = change(self._live(slot))
             if op is not None:
@@ -201,8 +197,7 @@ class HybridEngine(StorageEngine):
 
     def clear(self) -> int:
         """Remove every key and return the LSN."""
-        with self._lock:
-            self._admit()
+        with self._writer():
             lsn = self._append([ops.Clear()], None)
         self._settle(lsn)
         return lsn
@@ -213,7 +208,7 @@ class HybridEngine(StorageEngine):
 
         What is written inside is acknowledged when the block has ended.
         """
-        lsn = 0
+        lsn = None
         try:
             with self._lock:
                 self._admit()
@@ -228,9 +223,8 @@ class HybridEngine(StorageEngine):
                     self._exclusive_owner = outer
                     lsn = self._log.appended_lsn()
         finally:
-            self._settle(lsn)
-
-    # Durability
+            if lsn is not None:
+                self._settle(lsn)
 
     def sync(self) -> int:
         """Bring everything acknowledged to the medium; return the LSN reached."""
@@ -298,18 +292,15 @@ class HybridEngine(StorageEngine):
             with self._lock:
                 if self._refusal is not None:
                     return
-                self._refusal = lambda: ClosedError(
-                    f"the store {self._paths.root} is closed; open it again"
-                )
+                self._refusal = partial(refusals.closed, self._paths.root)
                 self._state.close()
-            try:
+            with contextlib.ExitStack() as release:
+                release.callback(self._directory_lock.release)
+                release.callback(self._store.close)
+                release.callback(self._log.close)
                 self._commit.stop()
                 if self._state.failure is None:
                     self._checkpoints.close_cleanly()
-            finally:
-                self._log.close()
-                self._store.close()
-                self._directory_lock.release()
 
     def _find_below(self, key: bytes) -> Slot:
         version = self._cache.version  # before the test for a clear: see ReadCache
@@ -355,19 +346,19 @@ class HybridEngine(StorageEngine):
 
     def _append(self, batch: Sequence[Op], slots: Slots | None) -> int:
         lsn = self._log.append(ops.encode(self._packer, batch), len(batch))
-        self._memtable.stage(lsn, slots)
-        if not self._deferred:
-            self._publish_staged(lsn)
+        if self._deferred:
+            self._memtable.stage(lsn, slots)
+            return lsn
+        self._memtable.change(lsn, slots)
+        if slots is None:
+            self._cache.clear()
         return lsn
 
     def _publish(self, lsn: int) -> None:
         if self._deferred:
             with self._lock:
-                self._publish_staged(lsn)
-
-    def _publish_staged(self, lsn: int) -> None:
-        if self._memtable.publish(lsn):
-            self._cache.clear()
+                if self._memtable.publish(lsn):
+                    self._cache.clear()
 
     def _settle(self, lsn: int) -> None:
         """Wait for what a write promised, then do the maintenance it caused."""
@@ -378,8 +369,21 @@ class HybridEngine(StorageEngine):
         if self._checkpoints.due:
             self._checkpoints.run_if_due()
 
+    @contextlib.contextmanager
+    def _writer(self) -> Iterator[None]:
+        with self._lock:
+            self._admit()
+            self._writing = True
+            try:
+                yield
+            finally:
+                self._writing = False
+
     def _admit(self) -> None:
         self._refuse()
+        if self._writing:
+            # The lock is reentrant, half an append is not.
+            raise refusals.reentrant(self._paths.root)
         self._commit.admit()
 
     def _refuse(self) -> None:
@@ -388,11 +392,7 @@ class HybridEngine(StorageEngine):
 
     def _forked(self) -> None:
         # In the child of a fork: another thread may have held any lock at that moment.
-        root = self._paths.root
         self._lock = threading.RLock()
-        self._checkpoints.maintenance = threading.Lock()
-        self._refusal = lambda: ForkedStoreError(
-            f"the store {root} was opened before the fork, by process "
-            f"{os.getppid()}; open it in this process, after the parent has closed it"
-        )
+        self._checkpoints.forked()
+        self._refusal = partial(refusals.forked, self._paths.root)
         self._state.close()

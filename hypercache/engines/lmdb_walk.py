@@ -42,14 +42,16 @@ def verify(path: str, opened: LmdbStore | None = None) -> list[Problem]:
         return [
             Problem(data_path, reason, None, lsn, key) for reason, lsn, key in found
         ]
-    if done.signal:
+    if done.met_a_bad_page:
         reason = f"reading its pages kills the reader (signal {done.signal})"
         return [Problem(data_path, reason)]
-    if not done.ok:
-        raise StorageError(f"the helper that reads {path} failed: {done.complaint}")
+    verdict = done.result if done.ok else b""
+    if not verdict.startswith(b"["):
+        how = done.complaint or f"exit {done.exit_code}, signal {done.signal}"
+        raise StorageError(f"the helper that reads {path} came to no verdict: {how}")
     return [
         Problem(data_path, reason, lsn=lsn, key=bytes.fromhex(key) if key else None)
-        for reason, lsn, key in json.loads(done.output)
+        for reason, lsn, key in json.loads(verdict)
     ]
 
 
@@ -103,7 +105,7 @@ def main(path: str) -> int:
         findings.append((reason, lsn, key.hex() if key else None))
         if len(findings) == MAX_PROBLEMS:
             break
-    sys.stdout.write(json.dumps(findings))
+    sys.stdout.write(f"\n{json.dumps(findings)}\n")
     return 0
 
 

@@ -43,11 +43,14 @@ class Memtable:
 
     def all_keys(self) -> set[bytes]:
         """Return all keys that have a slot, deleted ones too."""
-        return set(self.frozen) | set(self.active)
+        # Active first, as everywhere: `freeze` moves it into frozen.
+        active = set(self.active)
+        return active | set(self.frozen)
 
     def slots(self) -> dict[bytes, Slot]:
         """Return a copy of everything published."""
-        return {**self.frozen, **self.active}
+        active = self.active.copy()
+        return {**self.frozen, **active}
 
     def change(self, lsn: int, slots: Slots | None) -> None:
         """Publish a batch at once; None stands for a clear."""

@@ -186,13 +186,11 @@ def _recover(
     marker, uuid = checkpoint.load(storage, paths), bytes.fromhex(identity.uuid)
     store = _open_lmdb(storage, paths, options, marker)
     try:
+        # LMDB may be ahead of the marker. Whoever folds next must start from there: a
+        # clear that it has passed would empty it again under entries of no memtable.
         reached = store.state().checkpoint_lsn
-        reader = WalReader(
-            storage,
-            paths,
-            uuid,
-            dataclasses.replace(marker, checkpoint_lsn=reached),
-        )
+        marker = dataclasses.replace(marker, checkpoint_lsn=reached)
+        reader = WalReader(storage, paths, uuid, marker)
         memtable = Memtable()
         for lsn, op in reader.replay():
             _replay(memtable, store, lsn, op)

@@ -71,7 +71,7 @@ class WalReader:
                     lsn += 1
             self._judge_end(reader)
             self.last, self.next_lsn = reader, reader.next_lsn
-            self.total_bytes += reader.length
+            self.total_bytes += reader.end
         if self.next_lsn <= self._marker.checkpoint_lsn:
             raise CorruptionError(
                 self._paths.wal, "the log is too short", lsn=self.next_lsn

@@ -88,7 +88,8 @@ class WalWriter:
     @property
     def unfolded_bytes(self) -> int:
         """Return the length of the log that no checkpoint has folded yet."""
-        return self.sealed_bytes + (self._segment.offset if self._segment else 0)
+        segment = self._segment
+        return self.sealed_bytes + (segment.offset if segment else 0)
 
     def append(self, payload: bytes, op_count: int) -> int:
         """Append one frame of ops and return the LSN of its last op.
@@ -246,7 +247,8 @@ class WalWriter:
         return segment
 
     def _give_up_or_heal(self, segment: SegmentWriter, error: StorageError) -> None:
-        if isinstance(error, DiskFullError):
+        # Sealing a mapped segment gives up its map: there is no way back from there.
+        if isinstance(error, DiskFullError) and not self._mapped:
             try:
                 segment.cut_back()
                 return
