@@ -8,7 +8,7 @@ HyperCacheError
     DeserializationError              stored bytes the serializer cannot decode
     ClosedError                       the cache was closed
     ForkedStoreError                  the handle was inherited through fork
-    ReentrantCallError (RuntimeError) called from inside a write of this thread
+    ReentrantCallError (RuntimeError)  called from inside a write of this thread
     TransactionError                  not possible inside a transaction
     WaitTimeoutError (TimeoutError)   wait_durable gave up; the write stands
     UnsupportedFormatError            written by another version

@@ -189,6 +189,7 @@ def _recover(
         # LMDB may be ahead of the marker. Whoever folds next must start from there: a
         # clear that it has passed would empty it again under entries of no memtable.
         reached = store.state().checkpoint_lsn
+        behind = reached > marker.checkpoint_lsn
         marker = dataclasses.replace(marker, checkpoint_lsn=reached)
         reader = WalReader(storage, paths, uuid, marker)
         memtable = Memtable()
@@ -196,6 +197,8 @@ def _recover(
             _replay(memtable, store, lsn, op)
         reader.refuse_unknown_segments()
         notes = _settle(storage, paths, reader, marker)
+        if behind:
+            checkpoint.store(storage, paths, marker)
         log = WalWriter(
             storage,
             paths,
