@@ -137,7 +137,7 @@ class HybridEngine(StorageEngine):
         self._refuse()
         with self._lock:
             exact = merging.maybe_count(self._memtable, self._store)
-            return exact if exact is not None else sum(1 for _ in self.scan())
+        return exact if exact is not None else sum(1 for _ in self.scan())
 
     def now_ms(self) -> float:
         """Return the time that expiry is judged by."""
@@ -153,9 +153,8 @@ class HybridEngine(StorageEngine):
                 self._admit()
             self._writing = True
             try:
-                pack = (
-                    self._pack
-                )  # called through a local: half the cost in CPython 3.11
+                # Called through a local: half the cost in CPython 3.11.
+                pack = self._pack
                 if expires_at_ms:
                     payload = pack((PUT, key, value, expires_at_ms))
                     slot: Slot = (value, expires_at_ms)

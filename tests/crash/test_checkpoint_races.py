@@ -1,15 +1,20 @@
 """Moments between two steps of a checkpoint, a write or a helper process."""
 
+import os
 import shutil
+import subprocess
+import sys
 import threading
 
 import pytest
 
-from hypercache.engines import lmdb_walk
+from hypercache.closing import close_forgotten
+from hypercache.engines import fold_helper, lmdb_walk
 from hypercache.engines.helper import Outcome
 from hypercache.engines.hybrid import HybridEngine
 from hypercache.engines.memtable import Memtable
 from hypercache.errors import ReentrantCallError, StorageError
+from hypercache.locking import DirectoryLock
 from hypercache.ops import Put
 from hypercache.options import Options
 from tests.support.recording import Watch, WatchedStorage
@@ -151,3 +156,67 @@ def test_without_threads_writes_are_refused_rather_than_never_synced(
     engine.put(b"a", b"1")
     assert engine.sync() == 1
     engine.close()
+
+
+def test_a_store_opens_when_the_helper_of_its_dead_owner_has_ended(tmp_path):
+    # The owner died, its helper was still folding: it must not write old values to
+    # LMDB under the next owner, and the next open must not fail for its sake.
+    root, ended = str(tmp_path), threading.Event()
+    lifeline, our_end = os.pipe()
+    owner = (
+        "import os, subprocess, sys\n"
+        "from hypercache.locking import DirectoryLock\n"
+        "lock = DirectoryLock(sys.argv[1], sys.argv[1] + '/LOCK')\n"
+        "helper = [sys.executable, '-c', f'import os; os.read({sys.argv[2]}, 1)']\n"
+        "subprocess.Popen(helper, pass_fds=[lock.fileno(), int(sys.argv[2])])\n"
+        "os._exit(0)\n"
+    )
+    command = [sys.executable, "-c", owner, root, str(lifeline)]
+    subprocess.run(command, check=True, pass_fds=[lifeline], timeout=30)
+    os.close(lifeline)
+
+    def end_helper():
+        ended.set()
+        os.close(our_end)
+
+    timer = threading.Timer(0.2, end_helper)
+    timer.start()
+    lock = DirectoryLock(root, f"{root}/LOCK")
+    assert ended.is_set()
+    lock.release()
+    timer.join()
+
+
+def test_a_cache_collected_in_a_thread_of_its_engine_is_closed_in_another():
+    # The thread held the lock that close() waits for, and the store stayed locked.
+    closed_in, closed = [], threading.Event()
+
+    class Engine:
+        def close(self):
+            closed_in.append(threading.current_thread().name)
+            closed.set()
+
+    name = "hypercache-checkpoint"
+    thread = threading.Thread(target=close_forgotten, args=[Engine()], name=name)
+    thread.start()
+    thread.join()
+    assert closed.wait(10)
+    assert closed_in != [name]
+
+
+def test_the_helper_that_folds_shares_the_lock_of_the_store(
+    open_engine, tmp_path, monkeypatch
+):
+    engine = open_engine(tmp_path / "store")
+    engine.put(b"a", b"1")
+    shared, run = [], fold_helper.helper.maybe_run
+
+    def watched(*arguments, inherit=()):
+        shared.extend(inherit)
+        return run(*arguments, inherit=inherit)
+
+    monkeypatch.setattr(fold_helper.helper, "maybe_run", watched)
+    with engine._checkpoints.maintenance:
+        assert engine._checkpoints.run(in_process=True) == 1
+    assert shared == [engine._directory_lock.fileno()]
+    monkeypatch.undo()
