@@ -12,14 +12,36 @@ LOCK = "LOCK"
 STORE = "STORE"
 CHECKPOINT = "CHECKPOINT"
 WAL = "wal"
+AOF = "aof"
+MANIFEST = "MANIFEST"
 LMDB = "lmdb"
 LMDB_DATA = "data.mdb"
 TEMP_SUFFIX = ".tmp"
 
+# What is only ever there beside a STORE.
+STORE_PARTS = (WAL, AOF, LMDB, CHECKPOINT)
 OWN_NAMES = frozenset(
-    {LOCK, STORE, CHECKPOINT, WAL, LMDB, STORE + TEMP_SUFFIX, CHECKPOINT + TEMP_SUFFIX}
+    {LOCK, STORE, *STORE_PARTS, STORE + TEMP_SUFFIX, CHECKPOINT + TEMP_SUFFIX}
 )
-_SEGMENT = re.compile(r"([0-9]{16})\.wal")
+
+
+@dataclass(frozen=True, slots=True)
+class LogPaths:
+    """Build the paths of the segments in one directory."""
+
+    directory: str
+    suffix: str
+    prefix: str = ""
+
+    def segment(self, number: int) -> str:
+        """Name the segment with this number."""
+        return f"{self.directory}/{self.prefix}{number:016d}.{self.suffix}"
+
+    def maybe_number(self, name: str) -> int | None:
+        """Return the number in a segment's file name, None for any other name."""
+        pattern = rf"{self.prefix}([0-9]{{16}})\.{self.suffix}"
+        match = re.fullmatch(pattern, name)
+        return int(match[1]) if match else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,12 +80,27 @@ class StorePaths:
         """Name the file LMDB keeps its pages in."""
         return f"{self.root}/{LMDB}/{LMDB_DATA}"
 
-    def segment(self, number: int) -> str:
-        """Name the segment with this number."""
-        return f"{self.wal}/{number:016d}.wal"
+    @property
+    def aof(self) -> str:
+        """Name the directory of the append-only log."""
+        return f"{self.root}/{AOF}"
 
+    @property
+    def manifest(self) -> str:
+        """Name the manifest of the append-only log."""
+        return f"{self.aof}/{MANIFEST}"
 
-def maybe_segment_number(name: str) -> int | None:
-    """Return the number in a segment's file name, None for any other name."""
-    match = _SEGMENT.fullmatch(name)
-    return int(match[1]) if match else None
+    @property
+    def wal_log(self) -> LogPaths:
+        """Name the segments of the write-ahead log."""
+        return LogPaths(self.wal, "wal")
+
+    @property
+    def increments(self) -> LogPaths:
+        """Name the segments of the append-only log."""
+        return LogPaths(self.aof, "aof")
+
+    @property
+    def bases(self) -> LogPaths:
+        """Name the bases of the append-only log."""
+        return LogPaths(self.aof, "base", "base-")

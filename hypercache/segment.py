@@ -21,8 +21,10 @@ from hypercache.frame import (
     KIND_OPS,
     MAGIC,
     REST,
+    BytesSource,
     Frame,
     FrameScanner,
+    Source,
 )
 from hypercache.frame import HEADER_BYTES as FRAME_HEADER_BYTES
 from hypercache.storage import File
@@ -191,25 +193,32 @@ def footer_bytes(seed: int, offset: int, lsns: LsnRange, digest: int) -> bytes:
 
 
 class SegmentReader:
-    """Iterate the op frames of a segment; afterwards tell how it ends.
+    """Iterate the frames of a segment but for its footer; afterwards tell how it ends.
 
-    `sealed` is whether a footer closed it, `end` the offset behind the last frame.
+    `sealed` is whether a footer closed it, `end` the offset behind the last frame,
+    `length` that of the file, or `limit` where a writer may be at work behind it.
 
     Raises:
         CorruptionError: the header is damaged (at construction), or the footer
             disagrees with the frames (while iterating).
     """
 
-    def __init__(self, data: bytes, path: str) -> None:
+    def __init__(
+        self, source: Source | bytes, path: str, limit: int | None = None
+    ) -> None:
+        if isinstance(source, bytes):
+            source = BytesSource(source)
         self.path = path
-        self.header = SegmentHeader.decode(data, path)
-        self.length = len(data)
-        self.seed = seed_of(data)
+        self.length = source.size_bytes
+        if limit is not None:
+            self.length = min(self.length, limit)
+        head = source.read_at(0, min(HEADER_BYTES, self.length))
+        self.header = SegmentHeader.decode(head, path)
+        self.seed = seed_of(head)
         self.sealed = False
         self.digest = 0
-        self._data = memoryview(data)
         self._scanner = FrameScanner(
-            self._data, HEADER_BYTES, self.seed, self.header.first_lsn
+            source, HEADER_BYTES, self.seed, self.header.first_lsn, limit
         )
 
     def __iter__(self) -> Iterator[Frame]:
@@ -219,6 +228,7 @@ class SegmentReader:
                 return
             self.digest = (self.digest + found.crc) & _DIGEST_MASK
             yield found
+            del found  # it may be large, and the window moves on
 
     @property
     def end(self) -> int:
@@ -255,11 +265,11 @@ class SegmentReader:
             reason = "the footer disagrees with the frames before it"
             where = footer.offset
             raise CorruptionError(self.path, reason, offset=where, lsn=footer.lsn)
-        if footer.end == self.length:
+        if footer.end == self._scanner.size_bytes:
             self.sealed = True
             return
         # The footer reached the medium, the cut behind it did not: not sealed yet.
         self._scanner.offset = footer.offset
-        if not frame.is_zero(self._data[footer.end :]):
+        if not self._scanner.is_zero_from(footer.end):
             reason = "there are bytes behind the footer"
             self._scanner.hole = frame.Hole(footer.offset, reason)

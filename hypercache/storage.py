@@ -4,7 +4,7 @@ Everything above speaks to the `Storage`, `File` and `Clock` protocols, so that 
 can put a simulated disk and a clock of its own underneath. LMDB does its own I/O and
 is the one exception (`hypercache/engines/lmdb_store.py`).
 
-Every OSError leaves this module as a StorageError or one of its subclasses, chained.
+Every OSError leaves the seam as a StorageError or one of its subclasses, chained.
 """
 
 from __future__ import annotations
@@ -16,14 +16,13 @@ import mmap
 import os
 import re
 import time
-from collections.abc import Iterator
 from typing import NamedTuple, Protocol
 
-from hypercache.errors import DiskFullError, StorageError
+from hypercache.errors import StorageError
 from hypercache.locking import DirectoryLock
+from hypercache.os_errors import mapped_error, translated
+from hypercache.read_file import OsReadFile, ReadFile
 
-# EFBIG is what RLIMIT_FSIZE answers: a limit that may be lifted, like a full disk.
-NO_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 # Where posix_fallocate really reserves blocks, so that a store into the map cannot
 # meet a full disk, which the kernel reports as SIGBUS.
 RESERVING_MOUNTS = frozenset({"ext4", "xfs", "tmpfs"})
@@ -95,6 +94,9 @@ class Storage(Protocol):
 
     def open(self, path: str) -> File:
         """Open an existing file for writing at offsets."""
+
+    def open_read(self, path: str) -> ReadFile:
+        """Open an existing file for reading at offsets."""
 
     def read(self, path: str) -> bytes:
         """Return the whole content."""
@@ -235,6 +237,16 @@ class OsStorage:
         with translated("open", path):
             return OsFile(path, _open(path, os.O_RDWR))
 
+    def open_read(self, path: str) -> ReadFile:
+        """Open the file for reading."""
+        with translated("open", path):
+            fd = _open(path, os.O_RDONLY)
+            try:
+                return OsReadFile(path, fd)
+            except BaseException:
+                os.close(fd)
+                raise
+
     def read(self, path: str) -> bytes:
         """Read the whole file."""
         with translated("read", path):
@@ -345,25 +357,6 @@ def _full_fsync(fd: int) -> bool:
             return False
         raise
     return True
-
-
-@contextlib.contextmanager
-def translated(action: str, path: str) -> Iterator[None]:
-    """Turn an OSError of the block into the StorageError that says what and where."""
-    try:
-        yield
-    except OSError as error:
-        raise mapped_error(error, action, path) from error
-
-
-def mapped_error(error: OSError, action: str, path: str) -> StorageError:
-    """Return the error of ours for one of the operating system's."""
-    text = f"cannot {action} {path}: {error.strerror or error}"
-    # A failed sync may have dropped what was written, whatever the reason: it never
-    # counts as a full disk, after which one may simply go on.
-    if error.errno in NO_SPACE and action != "sync":
-        return DiskFullError(f"{text}; free some space, then go on: nothing was lost")
-    return StorageError(text)
 
 
 def mount_type_in(table: str, path: str) -> str:

@@ -12,7 +12,7 @@ from typing import Any
 import click
 
 from hypercache.cache import Cache
-from hypercache.engines.opening import Identity, load_identity
+from hypercache.engines.identity import Identity, load_identity
 from hypercache.errors import ConfigError, CorruptionError, HyperCacheError
 from hypercache.paths import CHECKPOINT, LMDB, WAL, StorePaths
 from hypercache.storage import OsStorage, Storage

@@ -9,12 +9,12 @@ from hypercache.engines import lmdb_walk
 from hypercache.engines.base import Problem
 from hypercache.engines.lmdb_store import LmdbStore
 from hypercache.errors import CorruptionError
+from hypercache.log_reader import LogReader, segment_numbers
+from hypercache.log_writer import LogEnd
 from hypercache.paths import StorePaths
 from hypercache.storage import Storage
 from hypercache.wal import checkpoint
 from hypercache.wal.checkpoint import Marker
-from hypercache.wal.reader import WalReader
-from hypercache.wal.writer import LogEnd
 
 
 def problems(
@@ -40,7 +40,8 @@ def problems(
 def disk_bytes(storage: Storage, paths: StorePaths) -> int:
     """Return the sum of the sizes of all files of the store."""
     names = [paths.store, paths.checkpoint, paths.lock, paths.lmdb_data]
-    names += map(paths.segment, checkpoint.segment_numbers(storage, paths))
+    log = paths.wal_log
+    names += map(log.segment, segment_numbers(storage, log))
     found = map(storage.info, names)
     return sum(info.size_bytes for info in found if info is not None)
 
@@ -61,7 +62,7 @@ def _metafiles(
 def _log(
     storage: Storage, paths: StorePaths, uuid: bytes, marker: Marker, end: LogEnd
 ) -> Iterator[Problem]:
-    reader = WalReader(storage, paths, uuid, marker, end.active_bytes)
+    reader = LogReader(storage, paths.wal_log, uuid, marker.extent, end.active_bytes)
     try:
         for _ in reader.replay():
             pass

@@ -67,7 +67,7 @@ def main(root: str, uuid: str, fields: str, batch_count: str) -> None:
         steps = fold(
             storage, paths, bytes.fromhex(uuid), marker, store, int(batch_count)
         )
-        sys.stdout.write(f"\n{max(steps)}\n")
+        sys.stdout.write(f"\n{helper.result_of(steps)}\n")
     finally:
         store.close()
 

@@ -13,9 +13,11 @@ import signal
 import subprocess
 import sys
 import threading
-from typing import NamedTuple
+from collections.abc import Generator
+from typing import NamedTuple, TypeVar
 
 _log = logging.getLogger(__name__)
+ResultT = TypeVar("ResultT")
 # Where this package was imported from, so that the helper finds the same one.
 _PACKAGE_ROOT = os.path.dirname(os.path.dirname(os.path.dirname(__file__)))
 
@@ -82,6 +84,16 @@ def maybe_run(
     code = process.returncode
     last = complaint.decode(errors="replace").strip().rpartition("\n")[2]
     return Outcome(output, last, max(code, 0), max(-code, 0))
+
+
+def result_of(steps: Generator[None, None, ResultT]) -> ResultT:
+    """Run steps to their end without a pause and return what they return."""
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            result: ResultT = end.value
+            return result
 
 
 def end_with_parent() -> None:

@@ -28,8 +28,9 @@ from hypercache.errors import (
     UnsupportedFormatError,
 )
 from hypercache.ops import Delete, KeyOp, Put, Touch
+from hypercache.os_errors import NO_SPACE
 from hypercache.paths import LMDB_DATA
-from hypercache.storage import NO_SPACE, Storage
+from hypercache.storage import Storage
 
 _META = b"state"
 _STEP_COUNT = 512  # entries, and bytes, that one read transaction of a scan collects

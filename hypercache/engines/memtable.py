@@ -4,23 +4,16 @@
 nothing changes any more. Reads take no lock: every change is ordered so that a reader
 between two steps finds a value that was current during its call.
 
-Under the policy `always` a write is staged first and published by the leader of its
-group once it is durable, in LSN order.
-
 Writers call everything but `find` under the engine's lock.
 """
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Mapping
-
 from hypercache.engines.slots import ABSENT, Absent, Slot
+from hypercache.engines.staging import Slots, StagedTable
 
-Slots = Mapping[bytes, Slot]
 
-
-class Memtable:
+class Memtable(StagedTable):
     """Map keys to slots: a value, `(value, expires_at_ms)`, None for deleted.
 
     `cleared_lsn` is the LSN of a clear that LMDB has not seen yet, 0 if there is
@@ -28,10 +21,9 @@ class Memtable:
     """
 
     def __init__(self) -> None:
-        self.active: dict[bytes, Slot] = {}
+        super().__init__()
         self.frozen: dict[bytes, Slot] = {}
         self.cleared_lsn = 0
-        self._staged: deque[tuple[int, Slots | None]] = deque()
 
     def __len__(self) -> int:
         return len(self.active) + len(self.frozen)
@@ -61,32 +53,6 @@ class Memtable:
         self.cleared_lsn = lsn
         self.active = {}
         self.frozen = {}
-
-    def stage(self, lsn: int, slots: Slots | None) -> None:
-        """Keep a batch until `publish` is told that its LSN is durable."""
-        self._staged.append((lsn, slots))
-
-    def publish(self, lsn: int) -> bool:
-        """Publish the staged batches up to `lsn`; tell whether a clear was there."""
-        cleared = False
-        while self._staged and self._staged[0][0] <= lsn:
-            staged_lsn, slots = self._staged.popleft()
-            self.change(staged_lsn, slots)
-            cleared = cleared or slots is None
-        return cleared
-
-    def has_staged(self) -> bool:
-        """Tell whether a batch waits to be published."""
-        return bool(self._staged)
-
-    def find_staged(self, key: bytes) -> tuple[int, Slot | Absent]:
-        """Return LSN and slot of the newest staged change of a key, or 0, ABSENT."""
-        for lsn, slots in reversed(self._staged):
-            if slots is None:
-                return lsn, None
-            if key in slots:
-                return lsn, slots[key]
-        return 0, ABSENT
 
     def freeze(self) -> dict[bytes, Slot]:
         """Set everything published aside and return it."""

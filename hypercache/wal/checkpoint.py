@@ -11,7 +11,8 @@ from dataclasses import dataclass
 
 from hypercache import metafile
 from hypercache.errors import CorruptionError
-from hypercache.paths import StorePaths, maybe_segment_number
+from hypercache.log_reader import Extent
+from hypercache.paths import StorePaths
 from hypercache.storage import Storage
 
 
@@ -27,6 +28,17 @@ class Marker:
     lmdb_txn: int = 0
     lmdb_size_bytes: int = 0
     lmdb_mtime_ns: int = 0
+
+    @property
+    def extent(self) -> Extent:
+        """Return which segments must exist, and from which op on they count."""
+        return Extent(
+            floor_lsn=self.checkpoint_lsn,
+            first_segment=self.first_segment,
+            active_segment=self.active_segment,
+            next_lsn=self.next_lsn,
+            clean=self.clean,
+        )
 
 
 def store(storage: Storage, paths: StorePaths, marker: Marker) -> None:
@@ -50,24 +62,3 @@ def load(storage: Storage, paths: StorePaths) -> Marker:
     if marker.first_segment > marker.active_segment + 1:
         raise CorruptionError(paths.checkpoint, "its segment numbers contradict")
     return marker
-
-
-def segment_numbers(storage: Storage, paths: StorePaths) -> list[int]:
-    """Return the numbers of the segments on disk, in order."""
-    if not storage.is_directory(paths.wal):
-        raise CorruptionError(paths.wal, "the directory of segments is missing")
-    numbers = map(maybe_segment_number, storage.list(paths.wal))
-    return sorted(number for number in numbers if number is not None)
-
-
-def prune(storage: Storage, paths: StorePaths, marker: Marker) -> int:
-    """Remove the segments below the marker; return how many there were.
-
-    The marker must be on the medium already: only then does nothing refer to them.
-    """
-    below = [n for n in segment_numbers(storage, paths) if n < marker.first_segment]
-    for number in below:
-        storage.unlink(paths.segment(number))
-    if below:
-        storage.sync_directory(paths.wal)
-    return len(below)

@@ -216,7 +216,8 @@ def test_the_helper_that_folds_shares_the_lock_of_the_store(
         return run(*arguments, inherit=inherit)
 
     monkeypatch.setattr(fold_helper.helper, "maybe_run", watched)
-    with engine._checkpoints.maintenance:
-        assert engine._checkpoints.run(in_process=True) == 1
+    with engine._checkpoints.lock:
+        engine._checkpoints.run(in_process=True)
+    assert engine.stats().checkpoint_lsn == 1
     assert shared == [engine._directory_lock.fileno()]
     monkeypatch.undo()

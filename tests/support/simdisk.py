@@ -157,6 +157,28 @@ class SimFile:
         self._open = False
 
 
+class SimReadFile:
+    """A ReadFile that goes on seeing what is written to the file, as on POSIX."""
+
+    def __init__(self, path: str, inode: Inode) -> None:
+        self.path, self._inode = path, inode
+        self.size_bytes = len(inode.seen)
+        self._open = True
+
+    def read_at(self, offset: int, length: int) -> bytes:
+        assert self._open, f"{self.path} is closed"
+        return self._inode.seen[offset : offset + length]
+
+    def close(self) -> None:
+        self._open = False
+
+    def __enter__(self) -> SimReadFile:
+        return self
+
+    def __exit__(self, *_exception: object) -> None:
+        self.close()
+
+
 class SimLock:
     """The lock of one directory of one disk."""
 
@@ -217,6 +239,9 @@ class SimDisk:
 
     def open(self, path: str) -> SimFile:
         return SimFile(self, path, self._file(path))
+
+    def open_read(self, path: str) -> SimReadFile:
+        return SimReadFile(path, self._file(path))
 
     def read(self, path: str) -> bytes:
         return self._file(path).seen

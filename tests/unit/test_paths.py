@@ -3,9 +3,10 @@
 import pytest
 
 from hypercache import paths
-from hypercache.paths import OWN_NAMES, StorePaths, maybe_segment_number
+from hypercache.paths import OWN_NAMES, StorePaths
 
 PATHS = StorePaths("/data/store")
+LOG = PATHS.wal_log
 
 
 @pytest.mark.parametrize(
@@ -15,6 +16,8 @@ PATHS = StorePaths("/data/store")
         ("store", "/data/store/STORE"),
         ("checkpoint", "/data/store/CHECKPOINT"),
         ("wal", "/data/store/wal"),
+        ("aof", "/data/store/aof"),
+        ("manifest", "/data/store/aof/MANIFEST"),
         ("lmdb", "/data/store/lmdb"),
         ("lmdb_data", "/data/store/lmdb/data.mdb"),
     ],
@@ -24,14 +27,16 @@ def test_names_are_those_of_the_format_document(name, path):
 
 
 def test_segments_have_sixteen_digits_and_sort_by_number():
-    assert PATHS.segment(1) == "/data/store/wal/0000000000000001.wal"
+    assert LOG.segment(1) == "/data/store/wal/0000000000000001.wal"
+    assert PATHS.increments.segment(1) == "/data/store/aof/0000000000000001.aof"
+    assert PATHS.bases.segment(1) == "/data/store/aof/base-0000000000000001.base"
     numbers = [1, 9, 10, 99, 10**9]
-    assert sorted(map(PATHS.segment, numbers)) == list(map(PATHS.segment, numbers))
+    assert sorted(map(LOG.segment, numbers)) == list(map(LOG.segment, numbers))
 
 
 @pytest.mark.parametrize("number", [1, 7, 10**16 - 1])
 def test_the_number_comes_back_from_the_name(number):
-    assert maybe_segment_number(PATHS.segment(number).rpartition("/")[2]) == number
+    assert LOG.maybe_number(LOG.segment(number).rpartition("/")[2]) == number
 
 
 @pytest.mark.parametrize(
@@ -52,11 +57,12 @@ def test_the_number_comes_back_from_the_name(number):
     ],
 )
 def test_any_other_name_is_no_segment(name):
-    assert maybe_segment_number(name) is None
+    assert LOG.maybe_number(name) is None
 
 
 def test_everything_at_the_top_of_a_store_is_ours():
-    made = (PATHS.lock, PATHS.store, PATHS.checkpoint, PATHS.wal, PATHS.lmdb)
+    made = (PATHS.lock, PATHS.store, PATHS.checkpoint, PATHS.wal, PATHS.aof)
+    made += (PATHS.lmdb,)
     temporary = [f"{path}.tmp" for path in (PATHS.store, PATHS.checkpoint)]
     names = {path.rpartition("/")[2] for path in (*made, *temporary)}
     assert names == OWN_NAMES

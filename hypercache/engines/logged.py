@@ -1,0 +1,251 @@
+"""What the engines over a log have in common: how a write is made.
+
+A write goes to the log, then to the table; under `always` it is staged in between. The
+table, what lies below it, and the maintenance of the log are the subclass's.
+
+Locks, in the order in which they are taken: `Upkeep.lock` (one maintenance, check,
+backup or close at a time), `_lock` (writers), then those inside group commit.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from abc import abstractmethod
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+
+from hypercache import ops
+from hypercache.engines import refusals
+from hypercache.engines.base import Change, StorageEngine, changed_entry, check_op
+from hypercache.engines.slots import Absent, ExpiryClock, Slot, slot_of
+from hypercache.engines.staging import Slots, StagedTable
+from hypercache.engines.upkeep import Upkeep
+from hypercache.errors import HyperCacheError, LimitError
+from hypercache.group_commit import CommitState, GroupCommit
+from hypercache.locking import DirectoryLock
+from hypercache.log_writer import LogWriter
+from hypercache.ops import KeyOp, Op, Touch, check_key
+from hypercache.options import Options, SyncPolicy
+from hypercache.paths import StorePaths
+from hypercache.storage import Clock
+
+
+class LoggedEngine(StorageEngine):
+    """Write to a log, then to a table.
+
+    A subclass sets `_upkeep` before anybody else can call it.
+    """
+
+    _upkeep: Upkeep
+
+    def __init__(
+        self,
+        paths: StorePaths,
+        options: Options,
+        clock: Clock,
+        log: LogWriter,
+        table: StagedTable,
+        lock: DirectoryLock,
+    ) -> None:
+        self._paths, self._options, self._clock = paths, options, clock
+        self._log, self._table, self._directory_lock = log, table, lock
+        self._lock = threading.RLock()
+        self._refusal: Callable[[], HyperCacheError] | None = None
+        self._exclusive_owner: int | None = None
+        self._writing = False
+        expiry = ExpiryClock(clock)
+        self._live, self._expiry_ms = expiry.live, expiry.now_ms
+        self._deferred = options.sync is SyncPolicy.ALWAYS
+        self._packer = ops.Packer()
+        self._pack = self._packer.pack
+        self._state = CommitState(options.sync, log.appended_lsn())
+        self._commit = GroupCommit(
+            self._state,
+            clock,
+            sync_file=log.sync_active,
+            appended_lsn=log.appended_lsn,
+            on_synced=self._publish,
+        )
+        log.attach(self._commit)
+        lock.on_fork = self._forked
+
+    @abstractmethod
+    def _slot(self, key: bytes) -> Slot:
+        """Return the published slot of a key, wherever it lies."""
+
+    @abstractmethod
+    def _cleared(self) -> None:
+        """Forget what lies below the table; a clear was published."""
+
+    @abstractmethod
+    def _release(self) -> None:
+        """Let go of the files of the subclass."""
+
+    @abstractmethod
+    def _close_cleanly(self) -> None:
+        """Bring everything to the medium and note that the close was clean."""
+
+    def now_ms(self) -> float:
+        """Return the time that expiry is judged by."""
+        return self._expiry_ms()
+
+    def apply(self, ops: Sequence[KeyOp]) -> int:
+        """Apply a batch, all or none, and return the LSN of its last op."""
+        for op in ops:
+            check_op(op)
+        with self._writer():
+            lsn = self._append_batch(ops)
+        self._settle(lsn)
+        return lsn
+
+    def update(self, key: bytes, change: Change) -> int | None:
+        """Apply to one key what `change` makes of its present entry, atomically."""
+        check_key(key)
+        with self._writer():
+            seen_lsn, slot = self._newest(key)
+            op = change(self._live(slot))
+            if op is not None:
+                check_op(op)
+            lsn = self._append_batch([op]) if op is not None else None
+        # What was seen may still be on its way to the disk: wait for that, too.
+        self._settle(lsn if lsn is not None else seen_lsn)
+        return lsn
+
+    def clear(self) -> int:
+        """Remove every key and return the LSN."""
+        with self._writer():
+            lsn = self._append([ops.Clear()], None)
+        self._settle(lsn)
+        return lsn
+
+    @contextlib.contextmanager
+    def exclusive(self) -> Iterator[None]:
+        """Keep all other writers out while the block runs; readers go on.
+
+        What is written inside is acknowledged when the block has ended.
+        """
+        lsn = None
+        try:
+            with self._lock:
+                self._admit()
+                if self._table.has_staged():
+                    # Reads inside the block must see what other writers wait for.
+                    self._log.sync_in_place()
+                outer = self._exclusive_owner
+                self._exclusive_owner = threading.get_ident()
+                try:
+                    yield
+                finally:
+                    self._exclusive_owner = outer
+                    lsn = self._log.appended_lsn()
+        finally:
+            if lsn is not None:
+                self._settle(lsn)
+
+    def sync(self) -> int:
+        """Bring everything acknowledged to the medium; return the LSN reached."""
+        self._refuse()
+        return self._commit.flush()
+
+    def wait_durable(self, lsn: int, timeout: float | None = None) -> None:
+        """Return once `lsn` is on the medium."""
+        self._refuse()
+        if lsn > self._log.appended_lsn():
+            raise LimitError(f"LSN {lsn} was never handed out by this store")
+        self._commit.wait(lsn, timeout)
+
+    def close(self) -> None:
+        """Bring everything to the medium and let go of all files.
+
+        Raises:
+            StorageError: the last sync failed; what it should have brought to the
+                medium may be lost. Everything is released all the same.
+        """
+        with self._upkeep.lock:
+            with self._lock:
+                if self._refusal is not None:
+                    return
+                self._refusal = partial(refusals.closed, self._paths.root)
+                self._state.close()
+            with contextlib.ExitStack() as release:
+                release.callback(self._directory_lock.release)
+                release.callback(self._release)
+                release.callback(self._log.close)
+                self._commit.stop()
+                if self._state.failure is None:
+                    self._close_cleanly()
+
+    def _newest(self, key: bytes) -> tuple[int, Slot]:
+        """Return LSN and slot of a staged write; without one, 0 and the slot."""
+        lsn, slot = self._table.find_staged(key)
+        return (0, self._slot(key)) if isinstance(slot, Absent) else (lsn, slot)
+
+    def _append_batch(self, batch: Sequence[KeyOp]) -> int:
+        slots: dict[bytes, Slot] = {}
+        kept: list[Op] = []
+        for op in batch:
+            before = None
+            if isinstance(op, Touch):
+                # Replay knows no clock: what has expired by now must not be touched.
+                known = slots[op.key] if op.key in slots else self._newest(op.key)[1]
+                before = self._live(known)
+                if before is None:
+                    continue
+            after = changed_entry(before, op)
+            slots[op.key] = slot_of(*after) if after else None
+            kept.append(op)
+        return self._append(kept, slots) if kept else self._log.appended_lsn()
+
+    def _append(self, batch: Sequence[Op], slots: Slots | None) -> int:
+        lsn = self._log.append(ops.encode(self._packer, batch), len(batch))
+        if self._deferred:
+            self._table.stage(lsn, slots)
+            return lsn
+        self._table.change(lsn, slots)
+        if slots is None:
+            self._cleared()
+        return lsn
+
+    def _publish(self, lsn: int) -> None:
+        if self._deferred:
+            with self._lock:
+                if self._table.publish(lsn):
+                    self._cleared()
+
+    def _settle(self, lsn: int) -> None:
+        """Wait for what a write promised, then do the maintenance it caused."""
+        if self._exclusive_owner == threading.get_ident():
+            return  # `exclusive` does it when it has given the lock up
+        if self._deferred:
+            self._commit.wait(lsn)
+        if self._upkeep.due:
+            self._upkeep.run_if_due()
+
+    @contextlib.contextmanager
+    def _writer(self) -> Iterator[None]:
+        with self._lock:
+            self._admit()
+            self._writing = True
+            try:
+                yield
+            finally:
+                self._writing = False
+
+    def _admit(self) -> None:
+        self._refuse()
+        if self._writing:
+            # The lock is reentrant, half an append is not.
+            raise refusals.reentrant(self._paths.root)
+        self._commit.admit()
+
+    def _refuse(self) -> None:
+        if self._refusal is not None:
+            raise self._refusal()
+
+    def _forked(self) -> None:
+        # In the child of a fork: another thread may have held any lock at that moment.
+        self._lock = threading.RLock()
+        self._upkeep.forked()
+        self._refusal = partial(refusals.forked, self._paths.root)
+        self._state.close()

@@ -1,0 +1,163 @@
+"""Run the maintenance of an engine: by itself, when asked, and at close.
+
+What is to be done is the subclass's: fold the log into LMDB, or compact it. It is a
+sequence of steps. With a helper process a thread of its own waits for all of them.
+Without one, each write that comes by does one step, so that none waits for long.
+
+Back-pressure: when maintenance is due again while the last one is still running, the
+writer that finds that waits for its end, because a log that outruns its maintenance
+would fill the disk.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator
+from functools import partial
+
+from hypercache.engines import helper
+from hypercache.errors import HyperCacheError
+from hypercache.group_commit import CommitState
+from hypercache.options import Maintenance
+from hypercache.storage import Clock
+
+_log = logging.getLogger(__name__)
+
+
+class Upkeep(ABC):
+    """Own when maintenance runs, and what it costs writers.
+
+    `lock` keeps maintenance, check, backup and close apart; it is taken before the
+    engine's lock. `due` is the one attribute that a writer tests.
+    """
+
+    name = "maintenance"
+
+    def __init__(
+        self, state: CommitState, clock: Clock, maintenance: Maintenance
+    ) -> None:
+        self._state, self._clock = state, clock
+        self.in_process = maintenance is not Maintenance.INLINE and helper.can_start()
+        self.lock = threading.Lock()
+        self._starting = threading.Lock()
+        self._background: threading.Thread | None = None
+        self._pending: Iterator[None] | None = None
+        self.running = False
+        self.due = False
+        self.count = 0
+        self.wait_ms = 0
+        self.error: str | None = None
+
+    @property
+    def mode(self) -> str:
+        """Return where the work is done: "process" or "inline"."""
+        where = Maintenance.PROCESS if self.in_process else Maintenance.INLINE
+        return where.value
+
+    @abstractmethod
+    def is_due(self) -> bool:
+        """Tell whether the log has grown so much that maintenance must begin."""
+
+    @abstractmethod
+    def steps(self, in_process: bool) -> Iterator[None]:
+        """Do the work, and stop after each part of it that may take some time.
+
+        Closed before its end, or failing, it leaves everything as if not begun.
+        """
+
+    def look(self) -> None:
+        """Note whether something is due; called when the log has grown."""
+        self.due = self._pending is not None or self.is_due()
+
+    def run_if_due(self) -> None:
+        """See to the maintenance that the log's length asks for.
+
+        An error is logged and kept in `error`, because the write that came across it
+        is acknowledged already and must not fail.
+        """
+        began = self._clock.monotonic()
+        with self._starting:
+            if self._background is not None:
+                self._background.join()
+                self._background = None
+            if self.due and not self._state.closed:
+                self._begin()
+        self.wait_ms += round((self._clock.monotonic() - began) * 1000)
+
+    def run(self, *, in_process: bool = False) -> None:
+        """Do all of the work now, for everything appended before the call.
+
+        Called under `lock`.
+        """
+        self.finish_pending()
+        self._finish(self._guarded(self.steps(in_process)))
+
+    def finish_pending(self) -> None:
+        """Do what is left of the work that was begun; called under `lock`."""
+        pending, self._pending = self._pending, None
+        if pending is not None:
+            self._finish(pending)
+
+    def forked(self) -> None:
+        """Forget locks and threads of the parent; a child maintains nothing."""
+        self.due, self._background, self._pending = False, None, None
+        self.lock, self._starting = threading.Lock(), threading.Lock()
+
+    def _begin(self) -> None:
+        if self.in_process and self._start_thread():
+            self.due = False
+            return
+        with self.lock:
+            if self._state.closed:
+                return
+            overdue = self._pending is not None and self.is_due()
+            self._quietly(self.finish_pending if overdue else self._step)
+            self.look()
+
+    def _step(self) -> None:
+        if self._pending is None:
+            self._pending = self._guarded(self.steps(in_process=False))
+        if next(self._pending, True):
+            self._pending = None
+
+    def _start_thread(self) -> bool:
+        thread = threading.Thread(
+            target=self._run_in_background, name=f"hypercache-{self.name}", daemon=True
+        )
+        try:
+            thread.start()
+        except RuntimeError as error:
+            _log.warning("no thread for a %s: %s", self.name, error)
+            return False
+        self._background = thread
+        return True
+
+    def _run_in_background(self) -> None:
+        with self.lock:
+            if not self._state.closed:
+                self._quietly(partial(self.run, in_process=True))
+
+    def _quietly(self, work: Callable[[], None]) -> None:
+        try:
+            work()
+        except HyperCacheError as error:
+            self._pending = None
+            _log.warning("a %s failed, the log keeps growing: %s", self.name, error)
+
+    def _guarded(self, steps: Iterator[None]) -> Iterator[None]:
+        self.running = True
+        try:
+            yield from steps
+        except BaseException as error:
+            self.error = str(error)
+            raise
+        finally:
+            self.running = False
+        self.error = None
+
+    @staticmethod
+    def _finish(steps: Iterator[None]) -> None:
+        for _ in steps:
+            pass

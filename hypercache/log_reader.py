@@ -1,0 +1,215 @@
+"""Replay the segments of a log in order, and tell a torn tail from corruption.
+
+The argument for the verdict is in docs/wal_format.md, "Torn or corrupt".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from hypercache import ops
+from hypercache.errors import CorruptionError
+from hypercache.frame import Frame
+from hypercache.ops import Op
+from hypercache.paths import LogPaths
+from hypercache.segment import NO_SEGMENT, SealedFacts, SegmentReader
+from hypercache.read_file import ReadFile
+from hypercache.storage import Storage
+
+
+@dataclass(frozen=True, slots=True)
+class Extent:
+    """Which segments of a log must exist, and from which op on they count.
+
+    Attributes:
+        floor_lsn: ops up to this one are kept elsewhere and not replayed.
+        first_segment: the lowest segment that must exist.
+        active_segment: the highest; `first_segment - 1` when there is none.
+        next_lsn: the LSN at which the active segment began, or with `clean` the LSN
+            of the next op.
+        clean: the log ended with a clean close, so all of it must be sealed.
+    """
+
+    floor_lsn: int = 0
+    first_segment: int = 1
+    active_segment: int = 0
+    next_lsn: int = 1
+    clean: bool = False
+
+    @property
+    def numbers(self) -> range:
+        """Return the numbers of the segments."""
+        return range(self.first_segment, self.active_segment + 1)
+
+
+@dataclass(frozen=True, slots=True)
+class TornTail:
+    """The incomplete end of the last segment, as a crash leaves it."""
+
+    path: str
+    offset: int
+    lsn: int
+    reason: str
+
+
+class LogReader:
+    """Read the log that an extent describes, changing nothing.
+
+    After `replay` is exhausted, `next_lsn`, `torn_tail` and `last` (the reader of the
+    last segment, None when there is no segment) describe its end. Beside a writer,
+    `active_bytes` is how much of the active segment it had written.
+    """
+
+    def __init__(
+        self,
+        storage: Storage,
+        paths: LogPaths,
+        uuid: bytes,
+        extent: Extent,
+        active_bytes: int | None = None,
+    ) -> None:
+        self._active_bytes = active_bytes
+        self._storage, self._paths = storage, paths
+        self._uuid, self._extent = uuid, extent
+        self.next_lsn = extent.next_lsn
+        self.total_bytes = 0
+        self.last_lsns: dict[int, int] = {}  # by the number of the segment
+        self.torn_tail: TornTail | None = None
+        self.last: SegmentReader | None = None
+
+    def replay(self) -> Iterator[tuple[int, Op]]:
+        """Yield every op above the floor with its LSN, in order.
+
+        Raises:
+            CorruptionError: a segment is missing, foreign, or damaged where a crash
+                cannot explain it.
+        """
+        for lsn, found in self.batches():
+            yield from enumerate(found, start=lsn)
+
+    def batches(self) -> Iterator[tuple[int, Sequence[Op]]]:
+        """Yield the ops above the floor frame by frame, with the LSN of the first."""
+        floor_lsn = self._extent.floor_lsn
+        for number in self._extent.numbers:
+            with self._open(number) as file:
+                reader = self._reader(number, file)
+                for found in reader:
+                    lsn = found.lsn
+                    if found.next_lsn > floor_lsn + 1:
+                        batch = self._ops(reader, found)
+                        below = max(0, floor_lsn + 1 - lsn)
+                        yield lsn + below, batch[below:] if below else batch
+                self._judge_end(reader)
+            self.last, self.next_lsn = reader, reader.next_lsn
+            self.last_lsns[number] = reader.next_lsn - 1
+            self.total_bytes += reader.end
+        if self.next_lsn <= floor_lsn:
+            raise CorruptionError(
+                self._paths.directory, "the log is too short", lsn=self.next_lsn
+            )
+
+    def refuse_unknown_segments(self) -> None:
+        """Make sure that the extent knows every segment that holds something.
+
+        One more is left by a roll that a crash cut short; the next roll replaces it.
+
+        Raises:
+            CorruptionError: there are segments that the extent should know.
+        """
+        active = self._extent.active_segment
+        present = segment_numbers(self._storage, self._paths)
+        beyond = [number for number in present if number > active]
+        if not beyond:
+            return
+        path = self._paths.segment(beyond[0])
+        if beyond != [active + 1] or self._holds_frames(path):
+            reason = "the segment is newer than what names the segments knows"
+            raise CorruptionError(path, reason)
+
+    def _holds_frames(self, path: str) -> bool:
+        with self._storage.open_read(path) as file:
+            try:
+                reader = SegmentReader(file, path)
+            except CorruptionError:
+                return False  # its creation did not reach the medium: it was empty
+            return any(True for _ in reader) or reader.sealed
+
+    def _open(self, number: int) -> ReadFile:
+        path = self._paths.segment(number)
+        if self._storage.info(path) is None:
+            raise CorruptionError(path, "the segment is missing")
+        return self._storage.open_read(path)
+
+    def _reader(self, number: int, file: ReadFile) -> SegmentReader:
+        active = number == self._extent.active_segment
+        path = file.path
+        reader = SegmentReader(file, path, self._active_bytes if active else None)
+        header = reader.header
+        if header.uuid != self._uuid or header.number != number:
+            raise CorruptionError(path, "the segment belongs to another store or place")
+        if self.last is None:
+            fits = header.first_lsn <= self._extent.floor_lsn + 1
+        else:
+            fits = header.first_lsn == self.next_lsn
+            fits = fits and header.previous == self.last.facts
+        if not fits:
+            reason = "the segment does not continue the one before it"
+            raise CorruptionError(path, reason, lsn=header.first_lsn)
+        return reader
+
+    def _ops(self, reader: SegmentReader, found: Frame) -> Sequence[Op]:
+        try:
+            return ops.decode(found.payload, found.op_count)
+        except ValueError as error:
+            raise CorruptionError(
+                reader.path,
+                f"bad payload: {error}",
+                offset=found.offset,
+                lsn=found.lsn,
+            ) from error
+
+    def _judge_end(self, reader: SegmentReader) -> None:
+        if reader.sealed:
+            return
+        hole, lsn = reader.hole, reader.next_lsn
+        reason = hole.reason if hole else "the segment has no footer"
+        extent = self._extent
+        must_be_whole = (
+            reader.header.number != extent.active_segment
+            or extent.clean
+            or lsn <= extent.floor_lsn
+            or (hole is not None and reader.synced_lsn_behind_hole() >= lsn)
+        )
+        if must_be_whole:
+            raise CorruptionError(reader.path, reason, offset=reader.end, lsn=lsn)
+        if hole is not None:
+            self.torn_tail = TornTail(reader.path, hole.offset, lsn, hole.reason)
+
+
+def facts_of_last(reader: SegmentReader | None) -> SealedFacts:
+    """Return what the next segment must say about the last sealed one."""
+    return reader.facts if reader is not None else NO_SEGMENT
+
+
+def segment_numbers(storage: Storage, paths: LogPaths) -> list[int]:
+    """Return the numbers of the segments on disk, in order."""
+    if not storage.is_directory(paths.directory):
+        reason = "the directory of segments is missing"
+        raise CorruptionError(paths.directory, reason)
+    numbers = map(paths.maybe_number, storage.list(paths.directory))
+    return sorted(number for number in numbers if number is not None)
+
+
+def prune(storage: Storage, paths: LogPaths, first_segment: int) -> int:
+    """Remove the segments below `first_segment`; return how many there were.
+
+    What names the segments must be on the medium already: only then does nothing
+    refer to them.
+    """
+    below = [n for n in segment_numbers(storage, paths) if n < first_segment]
+    for number in below:
+        storage.unlink(paths.segment(number))
+    if below:
+        storage.sync_directory(paths.directory)
+    return len(below)

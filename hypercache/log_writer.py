@@ -1,0 +1,286 @@
+"""Append ops to the active segment: LSNs, rotation, watermarks, failures.
+
+Which file names the segments is the subclass's matter. All methods are called under
+the lock of the engine, except `appended_lsn` and `sync_active`, which group commit
+calls while others append.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+from hypercache import segment
+from hypercache.durability import DurabilityBackend
+from hypercache.errors import DiskFullError, LimitError, StorageError
+from hypercache.frame import HEADER_BYTES, MAX_PAYLOAD_BYTES
+from hypercache.group_commit import GroupCommit
+from hypercache.log_reader import Extent, LogReader, TornTail, facts_of_last
+from hypercache.ops import Op
+from hypercache.options import MIB, LogIO, Options
+from hypercache.paths import LogPaths
+from hypercache.segment import (
+    FOOTER_ROOM,
+    NO_SEGMENT,
+    SegmentFullError,
+    SegmentHeader,
+    SegmentReader,
+    SegmentWriter,
+)
+from hypercache.segment import HEADER_BYTES as SEGMENT_HEADER_BYTES
+from hypercache.storage import RESERVING_MOUNTS, Storage
+
+FIRST_SEGMENT_BYTES = MIB
+
+
+class LogEnd(NamedTuple):
+    """How far the log reaches; `active_bytes` is None when all of it is sealed."""
+
+    next_lsn: int
+    active_bytes: int | None
+
+
+class LogWriter(DurabilityBackend):
+    """Own the end of a log of segments.
+
+    There is no active segment between a seal and the next append: an append that
+    finds none begins one, and may be repeated when the disk was full.
+    """
+
+    def __init__(
+        self, storage: Storage, paths: LogPaths, options: Options, uuid: bytes
+    ) -> None:
+        self._storage, self._paths, self._uuid = storage, paths, uuid
+        self._mapped = _use_map(storage, paths, options.log_io)
+        self._largest = options.segment_bytes
+        self._capacity = min(FIRST_SEGMENT_BYTES, options.segment_bytes)
+        self._segment: SegmentWriter | None = None
+        self._previous = NO_SEGMENT
+        self._next_lsn = 1
+        self._unsealed: SegmentReader | None = None
+        self._last_lsns: dict[int, int] = {}  # of the sealed segments, by number
+        self.sealed_bytes = 0  # in segments that were not trimmed yet
+        self.torn_tail: TornTail | None = None
+        self.on_seal: Callable[[], None] = lambda: None
+
+    @property
+    @abstractmethod
+    def extent(self) -> Extent:
+        """Return what the file that names the segments says."""
+
+    @abstractmethod
+    def name_active(self, number: int) -> None:
+        """Let that file name a new active segment, durably."""
+
+    def attach(self, commit: GroupCommit) -> None:
+        """Name the group commit that syncs this log; needed before an append."""
+        self._commit, self._state = commit, commit.state
+
+    def replay(self) -> Iterator[tuple[int, Op]]:
+        """Yield every op above the floor with its LSN; note where the log ends."""
+        reader = LogReader(self._storage, self._paths, self._uuid, self.extent)
+        yield from reader.replay()
+        reader.refuse_unknown_segments()
+        self.continue_behind(reader)
+
+    def continue_behind(self, reader: LogReader) -> None:
+        """Go on where a reader has found the end of the log."""
+        self._next_lsn, self._previous = reader.next_lsn, facts_of_last(reader.last)
+        self.sealed_bytes, self.torn_tail = reader.total_bytes, reader.torn_tail
+        self._unsealed = reader.last
+        self._last_lsns = reader.last_lsns
+
+    def settle(self) -> None:
+        """Cut a torn tail and seal the last segment, so that appends may follow."""
+        last = self._unsealed
+        if last is not None and not last.sealed:
+            _seal_at_end(self._storage, last)
+            self._previous = last.facts
+        self._unsealed = None
+
+    @property
+    def next_lsn(self) -> int:
+        """Return the LSN of the next op."""
+        active = self._segment
+        return self._next_lsn if active is None else active.next_lsn
+
+    def appended_lsn(self) -> int:
+        """Return the LSN of the last op appended."""
+        return self.next_lsn - 1
+
+    @property
+    def io_name(self) -> str:
+        """Return how frames reach the segment: "mmap" or "write"."""
+        return (LogIO.MMAP if self._mapped else LogIO.WRITE).value
+
+    @property
+    def kept_bytes(self) -> int:
+        """Return the length of the log that was not trimmed yet."""
+        active = self._segment
+        return self.sealed_bytes + (active.offset if active else 0)
+
+    def append(self, payload: bytes, op_count: int) -> int:
+        """Append one frame of ops and return the LSN of its last op.
+
+        On return the frame is in the operating system. It is durable when the
+        commit state has reached the LSN.
+
+        Raises:
+            LimitError: the payload is over 1 GiB; nothing was written.
+            DiskFullError: nothing was written; it works again with free space.
+            StorageError: the log failed and is latched.
+        """
+        active = self._segment
+        if active is not None:
+            try:
+                return active.append(payload, op_count, self._state.synced_lsn)
+            except SegmentFullError:
+                pass
+            except StorageError as error:
+                self._give_up_or_heal(active, error)
+                raise
+        self._make_room(len(payload))
+        return self.append(payload, op_count)
+
+    def seal_active(self) -> None:
+        """Seal the active segment, if any; all ops are on the medium on return."""
+        active = self._segment
+        if active is None:
+            return
+        try:
+            with self._commit.sync_mutex:  # a sync must not meet a closed file
+                self._previous = active.seal(self._state.synced_lsn)
+                self._next_lsn, self._segment = active.next_lsn, None
+        except StorageError as error:
+            self._give_up_or_heal(active, error)
+            raise
+        except BaseException as error:  # KeyboardInterrupt: it is half sealed
+            self._commit.fail(error)
+            raise
+        self.sealed_bytes += self._previous.length
+        self._last_lsns[active.header.number] = active.next_lsn - 1
+        self._commit.reached(self._next_lsn - 1)
+        self.on_seal()
+
+    def sync_in_place(self) -> None:
+        """Bring everything appended to the medium while nobody may append."""
+        try:
+            with self._commit.sync_mutex:
+                self.sync_active()
+        except StorageError as error:
+            self._commit.fail(error)
+            raise
+        self._commit.reached(self.appended_lsn())
+
+    def sync_active(self) -> None:
+        """Bring the active segment to the medium; called without the lock."""
+        active = self._segment
+        if active is None:
+            return  # it was sealed meanwhile, and that synced it
+        active.sync()
+        if not active.is_linked():
+            raise StorageError(f"{active.path} was removed while it was in use")
+
+    def first_above(self, lsn: int) -> int:
+        """Return the first segment that holds, or will hold, an op above `lsn`."""
+        above = (n for n, last_lsn in self._last_lsns.items() if last_lsn > lsn)
+        active = self.extent.active_segment
+        return min(above, default=active if self._segment else active + 1)
+
+    def forget_below(self, number: int) -> None:
+        """Drop the lengths and LSNs of the segments below this one."""
+        below = [n for n in self._last_lsns if n < number]
+        for each in below:
+            del self._last_lsns[each]
+
+    def latching(self, write: Callable[[], None]) -> None:
+        """Replace the file that names the segments; a failure latches the log.
+
+        Its fate is then unknown, but for a full disk, which leaves it as it was.
+        """
+        try:
+            write()
+        except DiskFullError:
+            raise
+        except BaseException as error:
+            self._commit.fail(error)
+            raise
+
+    def end(self) -> LogEnd:
+        """Return how far the log reaches at this moment."""
+        offset = self._segment.offset if self._segment else None
+        return LogEnd(self.next_lsn, offset)
+
+    def close(self) -> None:
+        """Let go of the active segment as it is."""
+        if self._segment is not None:
+            self._segment.close()
+
+    def _make_room(self, payload_bytes: int) -> None:
+        if payload_bytes > MAX_PAYLOAD_BYTES:
+            raise LimitError(
+                f"a batch takes at most {MAX_PAYLOAD_BYTES} bytes in the log, this one "
+                f"has {payload_bytes}: split it"
+            )
+        self.seal_active()
+        frame_bytes = HEADER_BYTES + payload_bytes
+        needed = SEGMENT_HEADER_BYTES + frame_bytes + FOOTER_ROOM
+        try:
+            self._segment = self._begin_segment(max(self._capacity, needed))
+        except DiskFullError:
+            raise
+        except StorageError as error:
+            self._commit.fail(error)
+            raise
+        self._capacity = min(self._capacity * 2, self._largest)
+
+    def _begin_segment(self, capacity: int) -> SegmentWriter:
+        number = self.extent.active_segment + 1
+        path = self._paths.segment(number)
+        header = SegmentHeader(self._uuid, number, self._next_lsn, self._previous)
+        # What an earlier try left behind holds nothing: it was never named.
+        self._storage.unlink(path)
+        reserve = capacity if self._mapped else 0
+        file = self._storage.create(path, reserve, mapped=self._mapped)
+        try:
+            begun = SegmentWriter(file, header, capacity)
+            begun.sync()
+            self._storage.sync_directory(self._paths.directory)
+            self.name_active(number)
+        except BaseException:
+            file.close()
+            raise
+        return begun
+
+    def _give_up_or_heal(self, active: SegmentWriter, error: StorageError) -> None:
+        # Sealing a mapped segment gives up its map: there is no way back from there.
+        if isinstance(error, DiskFullError) and not self._mapped:
+            try:
+                active.cut_back()
+                return
+            except StorageError as second:
+                error = second
+        self._commit.fail(error)
+
+
+def _use_map(storage: Storage, paths: LogPaths, log_io: LogIO) -> bool:
+    if log_io is LogIO.AUTO:
+        return storage.mount_type(paths.directory) in RESERVING_MOUNTS
+    return log_io is LogIO.MMAP
+
+
+def _seal_at_end(storage: Storage, reader: SegmentReader) -> None:
+    last = reader.next_lsn
+    lsns = segment.LsnRange(reader.header.first_lsn, last, last - 1)
+    footer = segment.footer_bytes(reader.seed, reader.end, lsns, reader.digest)
+    file = storage.open(reader.path)
+    try:
+        file.truncate(reader.end)
+        # Or a crash could keep the footer, and the tail behind it or a hole before.
+        file.sync()
+        file.write_at(reader.end, footer)
+        file.sync()
+    finally:
+        file.close()
+    reader.sealed_at(reader.end + len(footer))
