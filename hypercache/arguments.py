@@ -9,7 +9,13 @@ from typing import Any
 
 from hypercache.errors import ArgumentTypeError, ConfigError, LimitError
 
-TUNING = ("segment_bytes", "checkpoint_bytes", "map_bytes", "fold_batch")
+TUNING = (
+    "segment_bytes",
+    "checkpoint_bytes",
+    "compact_min_bytes",
+    "map_bytes",
+    "fold_batch",
+)
 # 250,000 years: what still fits a file's 64 bits without a thought.
 MAX_TTL_MS = 1 << 53
 

@@ -7,14 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from hypercache import ops
 from hypercache.errors import CorruptionError
 from hypercache.frame import Frame
 from hypercache.ops import Op
 from hypercache.paths import LogPaths
-from hypercache.segment import NO_SEGMENT, SealedFacts, SegmentReader
 from hypercache.read_file import ReadFile
+from hypercache.segment import NO_SEGMENT, SealedFacts, SegmentReader
 from hypercache.storage import Storage
 
 
@@ -42,6 +43,18 @@ class Extent:
         """Return the numbers of the segments."""
         return range(self.first_segment, self.active_segment + 1)
 
+    def must_be_whole(self, number: int, lsn: int, synced_lsn: int) -> bool:
+        """Tell whether a segment that stops before `lsn`, unsealed, is corrupt.
+
+        `synced_lsn` is the highest watermark in valid frames behind the stop, else 0.
+        """
+        return (
+            number != self.active_segment
+            or self.clean
+            or lsn <= self.floor_lsn
+            or synced_lsn >= lsn
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class TornTail:
@@ -51,6 +64,13 @@ class TornTail:
     offset: int
     lsn: int
     reason: str
+
+
+class SegmentEnd(NamedTuple):
+    """The last LSN of a segment, and its length."""
+
+    last_lsn: int
+    length_bytes: int
 
 
 class LogReader:
@@ -73,8 +93,7 @@ class LogReader:
         self._storage, self._paths = storage, paths
         self._uuid, self._extent = uuid, extent
         self.next_lsn = extent.next_lsn
-        self.total_bytes = 0
-        self.last_lsns: dict[int, int] = {}  # by the number of the segment
+        self.ends: dict[int, SegmentEnd] = {}  # by the number of the segment
         self.torn_tail: TornTail | None = None
         self.last: SegmentReader | None = None
 
@@ -102,8 +121,7 @@ class LogReader:
                         yield lsn + below, batch[below:] if below else batch
                 self._judge_end(reader)
             self.last, self.next_lsn = reader, reader.next_lsn
-            self.last_lsns[number] = reader.next_lsn - 1
-            self.total_bytes += reader.end
+            self.ends[number] = SegmentEnd(reader.next_lsn - 1, reader.end)
         if self.next_lsn <= floor_lsn:
             raise CorruptionError(
                 self._paths.directory, "the log is too short", lsn=self.next_lsn
@@ -175,13 +193,9 @@ class LogReader:
         hole, lsn = reader.hole, reader.next_lsn
         reason = hole.reason if hole else "the segment has no footer"
         extent = self._extent
-        must_be_whole = (
-            reader.header.number != extent.active_segment
-            or extent.clean
-            or lsn <= extent.floor_lsn
-            or (hole is not None and reader.synced_lsn_behind_hole() >= lsn)
-        )
-        if must_be_whole:
+        number = reader.header.number
+        synced_lsn = reader.synced_lsn_behind_hole() if hole is not None else 0
+        if extent.must_be_whole(number, lsn, synced_lsn):
             raise CorruptionError(reader.path, reason, offset=reader.end, lsn=lsn)
         if hole is not None:
             self.torn_tail = TornTail(reader.path, hole.offset, lsn, hole.reason)

@@ -8,7 +8,7 @@ calls while others append.
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 from hypercache import segment
@@ -16,7 +16,13 @@ from hypercache.durability import DurabilityBackend
 from hypercache.errors import DiskFullError, LimitError, StorageError
 from hypercache.frame import HEADER_BYTES, MAX_PAYLOAD_BYTES
 from hypercache.group_commit import GroupCommit
-from hypercache.log_reader import Extent, LogReader, TornTail, facts_of_last
+from hypercache.log_reader import (
+    Extent,
+    LogReader,
+    SegmentEnd,
+    TornTail,
+    facts_of_last,
+)
 from hypercache.ops import Op
 from hypercache.options import MIB, LogIO, Options
 from hypercache.paths import LogPaths
@@ -59,8 +65,7 @@ class LogWriter(DurabilityBackend):
         self._previous = NO_SEGMENT
         self._next_lsn = 1
         self._unsealed: SegmentReader | None = None
-        self._last_lsns: dict[int, int] = {}  # of the sealed segments, by number
-        self.sealed_bytes = 0  # in segments that were not trimmed yet
+        self._sealed: dict[int, SegmentEnd] = {}  # those not trimmed yet, by number
         self.torn_tail: TornTail | None = None
         self.on_seal: Callable[[], None] = lambda: None
 
@@ -79,17 +84,17 @@ class LogWriter(DurabilityBackend):
 
     def replay(self) -> Iterator[tuple[int, Op]]:
         """Yield every op above the floor with its LSN; note where the log ends."""
-        reader = LogReader(self._storage, self._paths, self._uuid, self.extent)
-        yield from reader.replay()
-        reader.refuse_unknown_segments()
-        self.continue_behind(reader)
+        for lsn, batch in self.batches():
+            yield from enumerate(batch, start=lsn)
 
-    def continue_behind(self, reader: LogReader) -> None:
-        """Go on where a reader has found the end of the log."""
+    def batches(self) -> Iterator[tuple[int, Sequence[Op]]]:
+        """Yield the same frame by frame, with the LSN of the first op."""
+        reader = LogReader(self._storage, self._paths, self._uuid, self.extent)
+        yield from reader.batches()
+        reader.refuse_unknown_segments()
         self._next_lsn, self._previous = reader.next_lsn, facts_of_last(reader.last)
-        self.sealed_bytes, self.torn_tail = reader.total_bytes, reader.torn_tail
+        self._sealed, self.torn_tail = reader.ends, reader.torn_tail
         self._unsealed = reader.last
-        self._last_lsns = reader.last_lsns
 
     def settle(self) -> None:
         """Cut a torn tail and seal the last segment, so that appends may follow."""
@@ -119,6 +124,11 @@ class LogWriter(DurabilityBackend):
         """Return the length of the log that was not trimmed yet."""
         active = self._segment
         return self.sealed_bytes + (active.offset if active else 0)
+
+    @property
+    def sealed_bytes(self) -> int:
+        """Return the length of the sealed segments that were not trimmed yet."""
+        return sum(end.length_bytes for end in self._sealed.values())
 
     def append(self, payload: bytes, op_count: int) -> int:
         """Append one frame of ops and return the LSN of its last op.
@@ -158,8 +168,8 @@ class LogWriter(DurabilityBackend):
         except BaseException as error:  # KeyboardInterrupt: it is half sealed
             self._commit.fail(error)
             raise
-        self.sealed_bytes += self._previous.length
-        self._last_lsns[active.header.number] = active.next_lsn - 1
+        end = SegmentEnd(active.next_lsn - 1, self._previous.length)
+        self._sealed[active.header.number] = end
         self._commit.reached(self._next_lsn - 1)
         self.on_seal()
 
@@ -184,15 +194,13 @@ class LogWriter(DurabilityBackend):
 
     def first_above(self, lsn: int) -> int:
         """Return the first segment that holds, or will hold, an op above `lsn`."""
-        above = (n for n, last_lsn in self._last_lsns.items() if last_lsn > lsn)
+        above = (n for n, end in self._sealed.items() if end.last_lsn > lsn)
         active = self.extent.active_segment
         return min(above, default=active if self._segment else active + 1)
 
     def forget_below(self, number: int) -> None:
         """Drop the lengths and LSNs of the segments below this one."""
-        below = [n for n in self._last_lsns if n < number]
-        for each in below:
-            del self._last_lsns[each]
+        self._sealed = {n: end for n, end in self._sealed.items() if n >= number}
 
     def latching(self, write: Callable[[], None]) -> None:
         """Replace the file that names the segments; a failure latches the log.

@@ -44,6 +44,7 @@ Op: TypeAlias = KeyOp | Clear
 # autoreset is the default: pack() returns bytes and forgets. One packer serves one
 # thread at a time, so each log owns one and calls it under its lock.
 Packer = msgpack.Packer
+_unpack, _make = msgpack.unpackb, tuple.__new__
 
 
 def encode(packer: msgpack.Packer, ops: Iterable[Op]) -> bytes:
@@ -59,7 +60,13 @@ def decode(payload: bytes | memoryview, count: int) -> Sequence[Op]:
     """
     try:
         if count == 1:  # nearly every frame, and a quarter of the time
-            return (_op(msgpack.unpackb(payload, use_list=False)),)
+            array = _unpack(payload, use_list=False)
+            # Nearly every op, without the two thirds of its time that `_op` takes.
+            if type(array) is tuple and len(array) == 3:
+                kind, key, value = array
+                if kind == PUT and type(key) is bytes is type(value):
+                    return (_make(Put, (key, value, 0)),)
+            return (_op(array),)
         unpacker = msgpack.Unpacker(use_list=False, max_buffer_size=len(payload))
         unpacker.feed(payload)
         ops = [_op(array) for array in unpacker]
@@ -69,6 +76,26 @@ def decode(payload: bytes | memoryview, count: int) -> Sequence[Op]:
     if len(ops) != count or not whole:
         raise ValueError(f"{len(ops)} ops where the header has {count}")
     return ops
+
+
+def decode_sized(payload: bytes | memoryview, count: int) -> Sequence[tuple[Op, int]]:
+    """Return the ops of a payload, each with the bytes it takes there.
+
+    Raises:
+        ValueError: the payload is not what `encode` writes.
+    """
+    found = decode(payload, count)
+    if count == 1:
+        return ((found[0], len(payload)),)
+    unpacker = msgpack.Unpacker(max_buffer_size=max(1, len(payload)))
+    unpacker.feed(payload)
+    ends = [0]
+    for _ in found:
+        unpacker.skip()
+        ends.append(unpacker.tell())
+    return [
+        (op, end - start) for op, start, end in zip(found, ends, ends[1:], strict=False)
+    ]
 
 
 def check_key(key: bytes) -> None:

@@ -55,6 +55,8 @@ class Options:
             next one twice its predecessor, so that a small store stays small.
         checkpoint_bytes: log length at which a checkpoint starts by itself. 32 MiB
             replays in well under a second.
+        compact_min_bytes: length below which an append-only log is never compacted
+            by itself.
         memory_bytes: budget of the hybrid engine's read cache, not counting what
             the log still holds.
         map_bytes: first size of the LMDB map; it doubles whenever it is full.
@@ -67,6 +69,7 @@ class Options:
     maintenance: Maintenance = Maintenance.AUTO
     segment_bytes: int = 64 * MIB
     checkpoint_bytes: int = 32 * MIB
+    compact_min_bytes: int = 64 * MIB
     memory_bytes: int = 64 * MIB
     map_bytes: int = 1024 * MIB
     fold_batch: int = 2_000
@@ -84,6 +87,7 @@ class Options:
         memory_bytes: int | None = None,
         segment_bytes: int = 64 * MIB,
         checkpoint_bytes: int = 32 * MIB,
+        compact_min_bytes: int = 64 * MIB,
         map_bytes: int = 1024 * MIB,
         fold_batch: int = 2_000,
         allow_network_fs: bool = False,
@@ -101,6 +105,7 @@ class Options:
             maintenance=choice("maintenance", Maintenance, maintenance),
             segment_bytes=at_least("segment_bytes", segment_bytes, 4 * KIB),
             checkpoint_bytes=at_least("checkpoint_bytes", checkpoint_bytes, 4 * KIB),
+            compact_min_bytes=at_least("compact_min_bytes", compact_min_bytes, 4 * KIB),
             memory_bytes=at_least(
                 "memory_bytes", 64 * MIB if memory_bytes is None else memory_bytes, 0
             ),

@@ -217,6 +217,7 @@ class SegmentReader:
         self.seed = seed_of(head)
         self.sealed = False
         self.digest = 0
+        self._limit = limit
         self._scanner = FrameScanner(
             source, HEADER_BYTES, self.seed, self.header.first_lsn, limit
         )
@@ -253,6 +254,15 @@ class SegmentReader:
     def sealed_at(self, end: int) -> None:
         """Note that the caller has written a footer that ends there."""
         self.sealed, self._scanner.offset = True, end
+
+    def look_again(self, source: Source) -> None:
+        """Go on behind the last frame read, in the file as it is by now.
+
+        A writer may have been in the middle of a frame when it was read.
+        """
+        lsn = self._scanner.next_lsn
+        self._scanner = FrameScanner(source, self.end, self.seed, lsn, self._limit)
+        self.length = self._scanner.size_bytes
 
     def synced_lsn_behind_hole(self) -> int:
         """Return the highest watermark in valid frames behind the hole, 0 if none."""

@@ -116,6 +116,9 @@ class Storage(Protocol):
     def replace(self, path: str, data: bytes) -> None:
         """Put `data` in the place of `path`: on the medium on return, never half."""
 
+    def rename(self, source: str, path: str) -> None:
+        """Give a synced file the name `path`, in the place of what has it; durable."""
+
     def unlink(self, path: str) -> None:
         """Remove the name, present or not; not synced."""
 
@@ -295,7 +298,12 @@ class OsStorage:
                 file.sync()
             finally:
                 file.close()
-            os.replace(temporary, path)
+        self.rename(temporary, path)
+
+    def rename(self, source: str, path: str) -> None:
+        """Rename, then sync the directory."""
+        with translated("replace", path):
+            os.replace(source, path)
         self.sync_directory(os.path.dirname(path))
 
     def unlink(self, path: str) -> None:

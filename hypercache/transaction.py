@@ -14,7 +14,6 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 
 from hypercache.engines.base import (
-    Change,
     CheckReport,
     Delete,
     EngineStats,
@@ -51,13 +50,6 @@ class TransactionView(StorageEngine):
         self._owner = None
         self._changes = {}
 
-    def get(self, key: bytes) -> bytes | None:
-        """Return the value as this transaction sees it."""
-        if not self._is_mine():
-            return self._below.get(key)
-        entry = self.get_entry(key)
-        return entry.value if entry else None
-
     def get_entry(self, key: bytes) -> Entry | None:
         """Return value and expiry as this transaction sees them."""
         if not self._is_mine() or key not in self._changes:
@@ -70,21 +62,14 @@ class TransactionView(StorageEngine):
         """Return the values of the keys that are present."""
         if not self._is_mine():
             return self._below.get_many(keys)
-        found = ((key, self.get(key)) for key in keys)
-        return {key: value for key, value in found if value is not None}
+        return super().get_many(keys)
 
     def now_ms(self) -> float:
         """Return the time of the engine below."""
         return self._below.now_ms()
 
-    def put(self, key: bytes, value: bytes, expires_at_ms: int = 0) -> int:
-        """Collect a value; the LSN is not known before the commit, so it is 0."""
-        if not self._is_mine():
-            return self._below.put(key, value, expires_at_ms)
-        return self.apply([Put(key, value, expires_at_ms)])
-
     def apply(self, ops: Sequence[KeyOp]) -> int:
-        """Collect a batch."""
+        """Collect a batch; the LSN is not known before the commit, so it is 0."""
         if not self._is_mine():
             return self._below.apply(ops)
         for op in ops:
@@ -92,13 +77,6 @@ class TransactionView(StorageEngine):
         for op in ops:
             self._changes[op.key] = changed_entry(self.get_entry(op.key), op)
         return 0
-
-    def update(self, key: bytes, change: Change) -> int | None:
-        """Collect what `change` makes of one key."""
-        if not self._is_mine():
-            return self._below.update(key, change)
-        op = change(self.get_entry(key))
-        return None if op is None else self.apply([op])
 
     def exclusive(self) -> AbstractContextManager[None]:
         """Nest, or wait for this transaction to end."""
@@ -128,7 +106,9 @@ class TransactionView(StorageEngine):
 
     def count(self) -> int:
         """Return the number of keys as this transaction sees them."""
-        return sum(1 for _ in self.scan()) if self._is_mine() else self._below.count()
+        if not self._is_mine():
+            return self._below.count()
+        return super().count()
 
     def clear(self) -> int:
         """Collect the removal of every key."""
@@ -150,6 +130,20 @@ class TransactionView(StorageEngine):
         """Refuse: the transaction is not written yet."""
         self._outside("checkpoint")
         return self._below.checkpoint()
+
+    def compact(self) -> int:
+        """Refuse: the transaction is not written yet."""
+        self._outside("compact")
+        return self._below.compact()
+
+    def backup(self, destination: str) -> int:
+        """Refuse: the transaction is not written yet."""
+        self._outside("backup")
+        return self._below.backup(destination)
+
+    def refresh(self) -> int:
+        """Refresh the engine below: an engine that can be written shows the present."""
+        return self._below.refresh()
 
     def check(self) -> CheckReport:
         """Refuse: the transaction is not written yet."""

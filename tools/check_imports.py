@@ -16,6 +16,7 @@ LAYERS = (
     "recovery",
     "cache",
     "engines",
+    "inspection",
     "log",
     "segment",
     "format",
@@ -39,6 +40,7 @@ MODULES = {
     "__main__": Place("top", ("cli.*",)),
     "server.*": Place("top"),
     "integrations.*": Place("top"),
+    "testing.*": Place("top"),
     "": Place("public"),
     "recovery": Place("recovery"),
     "cache": Place(
@@ -51,9 +53,17 @@ MODULES = {
     "expiry": Place("cache"),
     "engines": Place(
         "engines",
-        ("engines.base", "engines.memory", "engines.hybrid", "engines.persistent"),
+        (
+            "engines.base",
+            "engines.durable_memory",
+            "engines.hybrid",
+            "engines.memory",
+            "engines.persistent",
+            "engines.registered",
+        ),
     ),
-    "engines.base": Place("engines"),
+    "engines.base": Place("engines", ("engines.reports",)),
+    "engines.reports": Place("engines"),
     "engines.envelope": Place("engines"),
     "engines.key_runs": Place("engines", ("engines.envelope",)),
     "engines.lmdb_store": Place("engines", ("engines.envelope", "engines.key_runs")),
@@ -118,6 +128,34 @@ MODULES = {
             "engines.upkeep",
         ),
     ),
+    "engines.memory_table": Place(
+        "engines", ("engines.base", "engines.slots", "engines.staging")
+    ),
+    "engines.compact_helper": Place("engines", ("engines", "engines.helper")),
+    "engines.compactor": Place(
+        "engines",
+        (
+            "engines",
+            "engines.compact_helper",
+            "engines.memory_table",
+            "engines.upkeep",
+        ),
+    ),
+    "engines.aof_audit": Place("engines", ("engines.auditing", "engines.base")),
+    "engines.durable_memory": Place(
+        "engines",
+        (
+            "engines",
+            "engines.aof_audit",
+            "engines.base",
+            "engines.compactor",
+            "engines.identity",
+            "engines.logged",
+            "engines.memory_table",
+            "engines.opening",
+            "engines.slots",
+        ),
+    ),
     "engines.memory": Place("engines", ("engines.base", "engines.slots")),
     "engines.hybrid": Place(
         "engines",
@@ -135,6 +173,7 @@ MODULES = {
         ),
     ),
     "engines.persistent": Place("engines", ("engines.base", "engines.lmdb_store")),
+    "inspection.*": Place("inspection"),
     "wal.*": Place("log"),
     "aof.*": Place("log"),
     "net_ops": Place("segment", ("log_reader",)),

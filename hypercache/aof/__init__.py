@@ -1,1 +1,1 @@
-"""The append-only log of the memory engine: segments that compaction rewrites."""
+"""The append-only log: a base, increments, and the manifest that names them."""

@@ -1,11 +1,12 @@
 """The storage engines, and the one table that names them.
 
-The hybrid engine is imported when it is first used: what it needs of LMDB and the log
-is more than half of what importing the package would cost.
+Those that need LMDB or a log are imported when they are first used: that is more than
+half of what importing the package would cost.
 """
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import TYPE_CHECKING
 
 from hypercache.engines.base import StorageEngine
@@ -14,9 +15,30 @@ from hypercache.errors import ConfigError
 from hypercache.options import Options
 
 if TYPE_CHECKING:
+    from hypercache.engines.durable_memory import DurableMemoryEngine
     from hypercache.engines.hybrid import HybridEngine
+    from hypercache.engines.persistent import PersistentEngine
 
-__all__ = ["HybridEngine", "MemoryEngine", "StorageEngine", "open_engine"]
+__all__ = [
+    "DurableMemoryEngine",
+    "HybridEngine",
+    "MemoryEngine",
+    "PersistentEngine",
+    "StorageEngine",
+    "open_engine",
+]
+
+BUILT_IN = ("memory", "hybrid", "persistent")
+_MODULES = {
+    "DurableMemoryEngine": "hypercache.engines.durable_memory",
+    "HybridEngine": "hypercache.engines.hybrid",
+    "PersistentEngine": "hypercache.engines.persistent",
+}
+_WITH_PATH = {
+    "memory": "DurableMemoryEngine",
+    "hybrid": "HybridEngine",
+    "persistent": "PersistentEngine",
+}
 
 
 def open_engine(
@@ -27,31 +49,35 @@ def open_engine(
 ) -> StorageEngine:
     """Open the engine of that name: "memory" without a path, "hybrid" with one.
 
+    Any other name is that of an entry point of the group `hypercache.engines`.
+
     Raises:
-        ConfigError: the name is unknown or does not go with the path.
+        ConfigError: the name is unknown or does not go with the path, or what is
+            registered under it is no engine.
         StoreLockedError, CorruptionError, UnsupportedFormatError, StorageError:
             as the engine says.
     """
     name = engine or ("memory" if path is None else "hybrid")
-    match name, path:
-        case "memory", None:
-            return MemoryEngine()
-        case "hybrid", str():
-            return _hybrid_engine()(path, options or Options.resolve())
-        case "hybrid", None:
-            raise ConfigError("engine='hybrid' needs a path")
-        case "memory", _:
-            raise ConfigError("engine='memory' keeps nothing on disk: leave out path")
-    raise ConfigError(f"engine={engine!r} is unknown; use 'memory' or 'hybrid'")
+    if name not in BUILT_IN:
+        from hypercache.engines.registered import open_registered
+
+        return open_registered(name, path, options or Options.resolve(), BUILT_IN)
+    if path is not None:
+        opened: StorageEngine = _lazy(_WITH_PATH[name])(
+            path, options or Options.resolve()
+        )
+        return opened
+    if name != "memory":
+        raise ConfigError(f"engine={name!r} needs a path")
+    return MemoryEngine()
+
+
+def _lazy(name: str) -> type:
+    found: type = getattr(import_module(_MODULES[name]), name)
+    return found
 
 
 def __getattr__(name: str) -> object:
-    if name == "HybridEngine":
-        return _hybrid_engine()
+    if name in _MODULES:
+        return _lazy(name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-
-
-def _hybrid_engine() -> type[HybridEngine]:
-    from hypercache.engines.hybrid import HybridEngine
-
-    return HybridEngine

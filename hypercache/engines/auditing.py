@@ -9,9 +9,9 @@ from hypercache.engines import lmdb_walk
 from hypercache.engines.base import Problem
 from hypercache.engines.lmdb_store import LmdbStore
 from hypercache.errors import CorruptionError
-from hypercache.log_reader import LogReader, segment_numbers
+from hypercache.log_reader import Extent, LogReader, segment_numbers
 from hypercache.log_writer import LogEnd
-from hypercache.paths import StorePaths
+from hypercache.paths import LogPaths, StorePaths
 from hypercache.storage import Storage
 from hypercache.wal import checkpoint
 from hypercache.wal.checkpoint import Marker
@@ -32,7 +32,7 @@ def problems(
     marker, end = log
     return [
         *_metafiles(storage, paths, uuid, marker),
-        *_log(storage, paths, uuid, marker, end),
+        *log_problems(storage, paths.wal_log, uuid, marker.extent, end),
         *lmdb_walk.verify(paths.lmdb, store),
     ]
 
@@ -56,25 +56,27 @@ def _metafiles(
         if checkpoint.load(storage, paths).checkpoint_lsn < marker.checkpoint_lsn:
             yield Problem(paths.checkpoint, "it is older than the open store")
     except CorruptionError as error:
-        yield _problem(error)
+        yield problem_of(error)
 
 
-def _log(
-    storage: Storage, paths: StorePaths, uuid: bytes, marker: Marker, end: LogEnd
+def log_problems(
+    storage: Storage, paths: LogPaths, uuid: bytes, extent: Extent, end: LogEnd
 ) -> Iterator[Problem]:
-    reader = LogReader(storage, paths.wal_log, uuid, marker.extent, end.active_bytes)
+    """Yield what is wrong with a log of segments up to `end`."""
+    reader = LogReader(storage, paths, uuid, extent, end.active_bytes)
     try:
-        for _ in reader.replay():
+        for _ in reader.batches():
             pass
         tail = reader.torn_tail
         if tail is not None:
             yield Problem(tail.path, tail.reason, tail.offset, tail.lsn)
         elif reader.next_lsn < end.next_lsn:
             reason = f"the log ends before LSN {end.next_lsn}"
-            yield Problem(paths.wal, reason, lsn=reader.next_lsn)
+            yield Problem(paths.directory, reason, lsn=reader.next_lsn)
     except CorruptionError as error:
-        yield _problem(error)
+        yield problem_of(error)
 
 
-def _problem(error: CorruptionError) -> Problem:
+def problem_of(error: CorruptionError) -> Problem:
+    """Return an error as a finding."""
     return Problem(error.path, error.reason, error.offset, error.lsn, error.key)

@@ -127,7 +127,7 @@ class StorageEngine(ABC):
         """Return the time that expiry is judged by, in ms since the epoch.
 
         The wall clock at open plus the monotonic clock since, so that a jump of the
-        wall clock expires nothing early. `hypercache.engines.slots.ExpiryClock` does it.
+        wall clock expires nothing early: `hypercache.engines.slots.ExpiryClock`.
         """
 
     @abstractmethod

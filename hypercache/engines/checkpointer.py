@@ -48,13 +48,15 @@ class Checkpointer(Upkeep):
         self._memtable, self._cache, self._store = tables
         self._directory_lock = directory_lock
         self.damaged = False
+        self._folding_bytes = 0  # of the log, under way to LMDB
         super().__init__(self._commit.state, clock, self._options.maintenance)
         self._log.on_seal = self.look
         self.look()  # what the last process left may be due already
 
     def is_due(self) -> bool:
         """Tell whether the log is longer than `checkpoint_bytes`."""
-        return self._log.sealed_bytes >= self._options.checkpoint_bytes
+        waiting_bytes = self._log.sealed_bytes - self._folding_bytes
+        return waiting_bytes >= self._options.checkpoint_bytes
 
     def steps(self, in_process: bool) -> Iterator[None]:
         """Make a checkpoint of everything appended."""
@@ -70,15 +72,13 @@ class Checkpointer(Upkeep):
             if marker.first_segment > marker.active_segment:
                 return
             folded = self._memtable.freeze()
-            folded_bytes, self._log.sealed_bytes = self._log.sealed_bytes, 0
+            self._folding_bytes = self._log.sealed_bytes
         try:
             reached_lsn = yield from self._fold(marker, in_process)
             with self._engine_lock:
                 self._end(folded, reached_lsn)
-        except BaseException:
-            with self._engine_lock:
-                self._log.sealed_bytes += folded_bytes
-            raise
+        finally:
+            self._folding_bytes = 0
         self._prune()
         self.count += 1
 

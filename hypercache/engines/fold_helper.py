@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import logging
 import sys
 
 from hypercache.engines import helper
@@ -20,8 +19,6 @@ from hypercache.paths import StorePaths
 from hypercache.storage import OsStorage
 from hypercache.wal.checkpoint import Marker
 from hypercache.wal.fold import fold
-
-_log = logging.getLogger(__name__)
 
 
 def maybe_fold(
@@ -47,12 +44,7 @@ def maybe_fold(
         reason = f"a page killed the helper that folds (signal {done.signal})"
         raise CorruptionError(paths.lmdb_data, reason)
     if not done.ok or not done.result.isdigit():
-        _log.warning(
-            "the helper of a checkpoint failed (exit %d, signal %d): %s",
-            done.exit_code,
-            done.signal,
-            done.complaint,
-        )
+        helper.log_failure("checkpoint", done)
         return None
     return int(done.result)
 

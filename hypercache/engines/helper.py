@@ -86,6 +86,17 @@ def maybe_run(
     return Outcome(output, last, max(code, 0), max(-code, 0))
 
 
+def log_failure(what: str, done: Outcome) -> None:
+    """Log that a helper failed; the work is done in another way."""
+    _log.warning(
+        "the helper of a %s failed (exit %d, signal %d): %s",
+        what,
+        done.exit_code,
+        done.signal,
+        done.complaint,
+    )
+
+
 def result_of(steps: Generator[None, None, ResultT]) -> ResultT:
     """Run steps to their end without a pause and return what they return."""
     while True:

@@ -56,6 +56,11 @@ class Upkeep(ABC):
         where = Maintenance.PROCESS if self.in_process else Maintenance.INLINE
         return where.value
 
+    @property
+    def activity(self) -> str:
+        """Return what goes on: "running" or "idle"."""
+        return "running" if self.running else "idle"
+
     @abstractmethod
     def is_due(self) -> bool:
         """Tell whether the log has grown so much that maintenance must begin."""

@@ -1,26 +1,5 @@
-"""A clock that moves only when a test says so."""
+"""The clock of the shipped conformance suite."""
 
-from __future__ import annotations
+from hypercache.testing.clock import START_MS, FakeClock
 
-START_MS = 1_700_000_000_000
-
-
-class FakeClock:
-    """Implement hypercache.storage.Clock; `advance` is time, `jump` a changed wall."""
-
-    def __init__(self, wall_ms: int = START_MS) -> None:
-        self._wall_ms = wall_ms
-        self._monotonic = 1000.0
-
-    def wall_ms(self) -> int:
-        return self._wall_ms
-
-    def monotonic(self) -> float:
-        return self._monotonic
-
-    def advance(self, seconds: float) -> None:
-        self._monotonic += seconds
-        self._wall_ms += round(seconds * 1000)
-
-    def jump(self, seconds: float) -> None:
-        self._wall_ms += round(seconds * 1000)
+__all__ = ["START_MS", "FakeClock"]

@@ -15,7 +15,12 @@ from typing import Any
 import pytest
 
 from hypercache import Cache
-from hypercache.engines import HybridEngine, MemoryEngine, StorageEngine
+from hypercache.engines import (
+    DurableMemoryEngine,
+    HybridEngine,
+    MemoryEngine,
+    StorageEngine,
+)
 from hypercache.options import Options
 from hypercache.storage import Clock
 
@@ -25,6 +30,7 @@ TINY: dict[str, Any] = {
     "segment_bytes": 4096,
     "checkpoint_bytes": 8192,
     "map_bytes": 65536,
+    "compact_min_bytes": 8192,
     "fold_batch": 7,
     "memory_bytes": 3000,
 }
@@ -35,6 +41,7 @@ WRITE = {
     "sync": "always",
     "maintenance": "process",
     "checkpoint_bytes": 32768,  # starting a helper takes a while
+    "compact_min_bytes": 32768,
 }
 
 OpenEngine = Callable[..., StorageEngine]
@@ -49,6 +56,10 @@ def _memory(path: str, options: Options, clock: Clock | None) -> StorageEngine:
     return MemoryEngine(clock=clock)
 
 
+def _durable_memory(path: str, options: Options, clock: Clock | None) -> StorageEngine:
+    return DurableMemoryEngine(path, options, clock=clock)
+
+
 def _hybrid(path: str, options: Options, clock: Clock | None) -> StorageEngine:
     return HybridEngine(path, options, clock=clock)
 
@@ -60,6 +71,9 @@ class EngineCase:
     durable: bool = True
     helpers: bool = True  # False: as in a frozen application, which can start none
     settings: dict[str, Any] = field(default_factory=dict)
+    # As in hypercache.testing.engine_conformance: what the suite may expect.
+    plain_after: tuple[str, ...] = ("sync", "checkpoint", "close")
+    has_backup: bool = False
 
     def open_engine(
         self, path: Path, clock: Clock | None = None, **changes: Any
@@ -76,19 +90,25 @@ class EngineCase:
 
 ENGINES = (
     EngineCase("memory", _memory, durable=False),
+    EngineCase("memory-mmap", _durable_memory, helpers=False, settings=MMAP),
+    EngineCase("memory-write", _durable_memory, settings=WRITE),
     EngineCase("hybrid-mmap", _hybrid, helpers=False, settings=MMAP),
     EngineCase("hybrid-write", _hybrid, settings=WRITE),
 )
 DURABLE = tuple(case for case in ENGINES if case.durable)
+VOLATILE = tuple(case for case in ENGINES if not case.durable)
 
 
 def case_name(case: EngineCase) -> str:
     return case.name
 
 
-# On a test or a module: only the engines that keep something.
+# On a test, a class or a module: only the engines that keep something, or nothing.
 durable_engines = pytest.mark.parametrize(
     "engine_case", DURABLE, ids=case_name, indirect=True
+)
+volatile_engines = pytest.mark.parametrize(
+    "engine_case", VOLATILE, ids=case_name, indirect=True
 )
 
 

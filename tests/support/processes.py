@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
-import itertools
 import json
 import os
 import subprocess
 import sys
 import textwrap
-import threading
-import time
 import traceback
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+from hypercache.testing.threads import Threads, turns_for
+
+__all__ = [
+    "Threads",
+    "environment",
+    "in_fork",
+    "run_python",
+    "start_python",
+    "turns_for",
+]
 
 ROOT = Path(__file__).resolve().parents[2]
 TIMEOUT_S = 60
@@ -49,15 +57,6 @@ def run_python(code: str, *arguments: object, **options: Any) -> str:
     return out
 
 
-def turns_for(seconds: float) -> Iterator[int]:
-    """Count up until the time is over, whatever the speed of the machine."""
-    end = time.monotonic() + seconds
-    for turn in itertools.count():
-        if turn and time.monotonic() > end:
-            return
-        yield turn
-
-
 def in_fork(action: Callable[[], object]) -> Any:
     """Return, by way of JSON, what `action` returns in a forked child."""
     reader, writer = os.pipe()
@@ -80,46 +79,3 @@ def in_fork(action: Callable[[], object]) -> Any:
     answer = json.loads(told)
     assert "error" not in answer, answer.get("error")
     return answer["result"]
-
-
-class Threads:
-    """Start threads, and raise in the test what one of them raised.
-
-    `stopping` is set when the block ends or a thread fails: loops watch it.
-    """
-
-    def __init__(self) -> None:
-        self.stopping = threading.Event()
-        self._threads: list[threading.Thread] = []
-        self._errors: list[BaseException] = []
-
-    def start(self, target: Callable[..., object], *arguments: object) -> None:
-        def run() -> None:
-            try:
-                target(*arguments)
-            except BaseException as error:  # noqa: BLE001  (raised by `join`)
-                self._errors.append(error)
-                self.stopping.set()
-
-        thread = threading.Thread(target=run, daemon=True)
-        self._threads.append(thread)
-        thread.start()
-
-    def join(self) -> None:
-        for thread in self._threads:
-            thread.join(TIMEOUT_S)
-        if self._errors:
-            raise self._errors[0]
-        assert not any(thread.is_alive() for thread in self._threads), "a thread hangs"
-        self._threads.clear()
-
-    def __enter__(self) -> Threads:
-        return self
-
-    def __exit__(self, kind: object, error: object, trace: object) -> None:
-        self.stopping.set()
-        if error is None:
-            self.join()
-        else:
-            for thread in self._threads:
-                thread.join(5)

@@ -1,16 +1,5 @@
-"""Randomness that a failing test can be run with again."""
+"""The seeded randomness of the shipped conformance suite."""
 
-from __future__ import annotations
+from hypercache.testing.seeds import seeded, tell
 
-import random
-import sys
-
-
-def tell(text: object) -> None:
-    """Say something that pytest shows when the test fails."""
-    sys.stdout.write(f"{text}\n")
-
-
-def seeded(seed: object) -> random.Random:
-    tell(f"seed {seed}")
-    return random.Random(str(seed))
+__all__ = ["seeded", "tell"]

@@ -261,8 +261,12 @@ class SimDisk:
         file.write_at(0, data)
         file.sync()
         file.close()
+        self.rename(temporary, path)
+
+    def rename(self, source: str, path: str) -> None:
+        inode = self._file(source)
         with self.step("rename", path):
-            self._rename((temporary, None), (path, file.inode))
+            self._rename((source, None), (path, inode))
         self.sync_directory(os.path.dirname(path))
 
     def commit(self, path: str, data: bytes) -> None:

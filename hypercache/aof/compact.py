@@ -1,0 +1,112 @@
+"""Rewrite a base and sealed increments into a new base, step by step.
+
+What the engine, its helper process and the command line run to compact a log is this
+same code; it needs nothing of the engine but the files.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Generator
+
+from hypercache.aof.base import BaseReader, BaseWriter, Block, BlockSlot
+from hypercache.aof.manifest import BaseFacts, Manifest
+from hypercache.errors import CorruptionError
+from hypercache.log_reader import LogReader
+from hypercache.net_ops import NetOps, net_ops
+from hypercache.ops import KeyOp, Put, Touch
+from hypercache.paths import TEMP_SUFFIX, StorePaths
+from hypercache.storage import Storage
+
+_STEP_COUNT = 2_000  # entries between two pauses
+
+
+def compact(
+    storage: Storage, paths: StorePaths, uuid: bytes, manifest: Manifest
+) -> Generator[None, None, BaseFacts]:
+    """Write the base that stands for everything the manifest names; return its facts.
+
+    All increments of the manifest must be sealed. The base is complete and on the
+    medium on return, but does not count before a manifest names it. Yields now and
+    then, so that the caller can pause or stop there.
+
+    Memory: the last op of each key in the increments.
+
+    Raises:
+        CorruptionError: base or increments are damaged; no base was made.
+    """
+    sealed = dataclasses.replace(manifest.extent, clean=True)
+    log = LogReader(storage, paths.increments, uuid, sealed)
+    cleared_lsn, net = yield from net_ops(log)
+    path = paths.bases.segment(manifest.next_base)
+    temporary = path + TEMP_SUFFIX
+    storage.unlink(temporary)
+    file = storage.create(temporary, mapped=False)
+    try:
+        writer = BaseWriter(file, uuid, manifest.next_base, log.next_lsn - 1)
+        if not cleared_lsn:
+            yield from _take_over(storage, paths, uuid, manifest, net, writer)
+        yield from _add_new(net, writer)
+        facts = writer.finish()
+    except BaseException:
+        file.close()
+        storage.unlink(temporary)
+        raise
+    file.close()
+    storage.rename(temporary, path)
+    return facts
+
+
+def _take_over(
+    storage: Storage,
+    paths: StorePaths,
+    uuid: bytes,
+    manifest: Manifest,
+    net: NetOps,
+    writer: BaseWriter,
+) -> Generator[None, None, None]:
+    """Copy what is left of the old base, and take its keys out of `net`."""
+    if manifest.base is None:
+        return
+    path = paths.bases.segment(manifest.base.number)
+    if storage.info(path) is None:
+        raise CorruptionError(path, "the base is missing")
+    with storage.open_read(path) as file:
+        reader = BaseReader(file, uuid, manifest.base)
+        entry_count = 0
+        for found in reader.frames():
+            block = reader.decode(found)
+            entry_count += len(block)
+            if net.keys().isdisjoint(block):
+                writer.add_block(bytes(found.payload), len(block))
+            else:
+                _add_changed(block, net, writer)
+            yield
+        reader.check_count(entry_count)
+
+
+def _add_changed(block: Block, net: NetOps, writer: BaseWriter) -> None:
+    for key, slot in block.items():
+        change = net.pop(key, None)
+        after = _after(slot, change[1]) if change else slot
+        if after is not None:
+            writer.add(key, after)
+
+
+def _add_new(net: NetOps, writer: BaseWriter) -> Generator[None, None, None]:
+    for index, (key, (_, op)) in enumerate(net.items()):
+        slot = _after(None, op)
+        if slot is not None:
+            writer.add(key, slot)
+        if index % _STEP_COUNT == 0:
+            yield
+
+
+def _after(slot: BlockSlot | None, op: KeyOp) -> BlockSlot | None:
+    """Return what an op makes of an entry."""
+    if isinstance(op, Put):
+        return (op.value, op.expires_at_ms) if op.expires_at_ms else op.value
+    if isinstance(op, Touch) and slot is not None:
+        value = slot if isinstance(slot, bytes) else slot[0]
+        return (value, op.expires_at_ms) if op.expires_at_ms else value
+    return None

@@ -1,0 +1,116 @@
+"""Run the compactions of a durable memory store.
+
+A compaction seals the active increment, rewrites the base and all sealed increments
+into a new base, lets the manifest name it, and removes the history. Readers have
+everything in RAM and never wait; writers go on meanwhile into a new increment.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Generator, Iterator
+
+from hypercache.aof.compact import compact
+from hypercache.aof.manifest import BaseFacts, Manifest
+from hypercache.aof.writer import AofWriter
+from hypercache.engines import compact_helper
+from hypercache.engines.memory_table import MemoryTable
+from hypercache.engines.upkeep import Upkeep
+from hypercache.errors import CorruptionError, DiskFullError, StorageError
+from hypercache.group_commit import GroupCommit
+from hypercache.locking import DirectoryLock
+from hypercache.options import Options
+from hypercache.paths import StorePaths
+from hypercache.storage import Clock, Storage
+
+_log = logging.getLogger(__name__)
+DEAD_FACTOR = 2  # a log longer than so many times its live data is compacted
+
+
+class Compactor(Upkeep):
+    """Own the passage from increments to bases."""
+
+    name = "compaction"
+
+    def __init__(
+        self,
+        place: tuple[Storage, StorePaths, bytes, Options],
+        log: tuple[threading.RLock, AofWriter, GroupCommit],
+        table: MemoryTable,
+        clock: Clock,
+        directory_lock: DirectoryLock,
+    ) -> None:
+        self._storage, self._paths, self._uuid, self._options = place
+        self._engine_lock, self._log, self._commit = log
+        self._table, self._directory_lock = table, directory_lock
+        self.damaged = False
+        super().__init__(self._commit.state, clock, self._options.maintenance)
+        self._log.on_seal = self.look
+        self.look()  # what the last process left may be due already
+
+    @property
+    def disk_bytes(self) -> int:
+        """Return the length of base and increments."""
+        return self._log.base_bytes + self._log.kept_bytes
+
+    def is_due(self) -> bool:
+        """Tell whether most of a log of some length is dead."""
+        disk_bytes = self.disk_bytes
+        return (
+            disk_bytes >= self._options.compact_min_bytes
+            and disk_bytes > DEAD_FACTOR * self._table.live_bytes
+        )
+
+    def steps(self, in_process: bool) -> Iterator[None]:
+        """Compact everything appended."""
+        with self._engine_lock:
+            self._commit.state.raise_if_failed()
+            if self.damaged:
+                # Compacting would take away increments, which may be all that is whole.
+                reason = "check() has found damage; nothing is compacted any more"
+                raise CorruptionError(self._paths.root, reason)
+            self._log.seal_active()
+            self.due = False
+            manifest = self._log.manifest
+            if not manifest.extent.numbers:
+                return
+        base = yield from self._compact(manifest, in_process)
+        with self._engine_lock:
+            self._commit.state.raise_if_failed()
+            self._log.adopt(base)
+        self._prune()
+        self.count += 1
+
+    def close_cleanly(self) -> None:
+        """Seal the log and say in the manifest that the close was clean.
+
+        Raises:
+            StorageError: the log could not be brought to the medium.
+        """
+        self._commit.flush()
+        if self.damaged:
+            return  # without a clean mark, so that the next open looks at everything
+        try:
+            self._log.seal_active()
+            if not self._log.manifest.clean:
+                self._log.closed()
+        except DiskFullError as error:
+            _log.warning("closed without saying so, nothing is lost: %s", error)
+
+    def _prune(self) -> None:
+        try:
+            self._log.prune()
+        except StorageError as error:
+            self._commit.fail(error)
+            raise
+
+    def _compact(
+        self, manifest: Manifest, in_process: bool
+    ) -> Generator[None, None, BaseFacts]:
+        place = self._paths, self._uuid, manifest
+        if in_process:
+            base = compact_helper.maybe_compact(*place, self._directory_lock.fileno())
+            if base is not None:
+                return base
+        return (yield from compact(self._storage, *place))

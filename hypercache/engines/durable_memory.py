@@ -1,0 +1,228 @@
+"""The durable memory engine: everything in one dict, and in an append-only log."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from functools import partial
+
+from hypercache.aof import manifest as manifests
+from hypercache.aof.manifest import Manifest
+from hypercache.aof.writer import AofWriter
+from hypercache.engines import aof_audit, identity, memory_table
+from hypercache.engines.base import CheckReport, EngineStats, Entry
+from hypercache.engines.compactor import Compactor
+from hypercache.engines.logged import LoggedEngine
+from hypercache.engines.memory_table import FRAME_EXTRA_BYTES, MemoryTable
+from hypercache.engines.opening import notes_on
+from hypercache.engines.slots import Slot
+from hypercache.ops import PUT, check_key, check_value
+from hypercache.options import MAX_KEY_BYTES, MAX_VALUE_BYTES, Options
+from hypercache.paths import StorePaths
+from hypercache.storage import Clock, OsStorage, Storage, SystemClock
+
+ENGINE = "memory"
+
+
+class DurableMemoryEngine(LoggedEngine):
+    """Keep everything in RAM and log every change; a new open loads it again.
+
+    Raises:
+        ConfigError, StoreLockedError, UnsupportedFormatError, CorruptionError,
+        StorageError: at construction; nothing was changed.
+    """
+
+    def __init__(
+        self,
+        path: str,
+        options: Options,
+        *,
+        storage: Storage | None = None,
+        clock: Clock | None = None,
+    ) -> None:
+        self._storage = storage or OsStorage()
+        paths = StorePaths(path.rstrip("/") or "/")
+        lock = identity.claim_directory(self._storage, paths, options)
+        try:
+            create = partial(_create, self._storage, paths)
+            found = identity.load_or_create(
+                self._storage, paths, options, ENGINE, create
+            )
+            self._uuid = found.uuid_bytes
+            manifest = manifests.load(self._storage, paths)
+            place = self._storage, paths, options, self._uuid
+            self._aof = AofWriter(*place, manifest)
+            self._memory = load(self._aof)
+            self._aof.settle()
+            self._aof.prune()
+            self._recovery = notes_on(self._aof.torn_tail)
+        except BaseException:
+            lock.release()
+            raise
+        system_clock = clock or SystemClock()
+        super().__init__(paths, options, system_clock, self._aof, self._memory, lock)
+        self._upkeep = self._compactions = Compactor(
+            (self._storage, paths, self._uuid, options),
+            (self._lock, self._aof, self._commit),
+            self._memory,
+            system_clock,
+            lock,
+        )
+
+    def get(self, key: bytes) -> bytes | None:
+        """Return the value, None for a key that is absent or expired."""
+        if self._refusal is not None:
+            raise self._refusal()
+        slot = self._memory.active.get(key)
+        if type(slot) is bytes:
+            return slot
+        entry = self._live(slot)
+        return entry.value if entry else None
+
+    def get_entry(self, key: bytes) -> Entry | None:
+        """Return value and expiry, None for a key that is absent or expired."""
+        self._refuse()
+        return self._live(self._memory.active.get(key))
+
+    def get_many(self, keys: Iterable[bytes]) -> dict[bytes, bytes]:
+        """Return the values of the keys that are present, as of one moment."""
+        with self._lock:
+            self._refuse()
+            found = ((key, self.get(key)) for key in keys)
+            return {key: value for key, value in found if value is not None}
+
+    def put(self, key: bytes, value: bytes, expires_at_ms: int = 0) -> int:
+        """Store a value and return its LSN once it is acknowledged."""
+        if not 0 < len(key) <= MAX_KEY_BYTES or len(value) > MAX_VALUE_BYTES:
+            check_key(key)
+            check_value(key, value)
+        with self._lock:
+            if self._writing or self._state.attention:
+                self._admit()
+            self._writing = True
+            try:
+                # Called through a local: half the cost in CPython 3.11.
+                pack = self._pack
+                if expires_at_ms:
+                    payload = pack((PUT, key, value, expires_at_ms))
+                    slot: Slot = (value, expires_at_ms)
+                else:
+                    payload = pack((PUT, key, value))
+                    slot = value
+                lsn = self._log.append(payload, 1)
+                if self._deferred:
+                    self._memory.stage(lsn, {key: slot})
+                else:
+                    self._place(key, slot)
+            finally:
+                self._writing = False
+        if self._deferred or self._compactions.due:
+            self._settle(lsn)
+        return lsn
+
+    def scan(
+        self,
+        start: bytes | None = None,
+        stop: bytes | None = None,
+        *,
+        reverse: bool = False,
+    ) -> Iterator[tuple[bytes, Entry]]:
+        """Yield the live entries with start <= key < stop in key order."""
+        self._refuse()
+        table = self._memory.active
+        yield from memory_table.scan(table, self.get_entry, (start, stop), reverse)
+
+    def count(self) -> int:
+        """Return the number of live keys; looks at all entries if any can expire."""
+        self._refuse()
+        with self._lock:
+            slots = self._memory.active
+            if not self._memory.expiring_count:
+                return len(slots)
+            return sum(self._live(slot) is not None for slot in slots.values())
+
+    def checkpoint(self) -> int:
+        """Bring everything acknowledged to the medium: the log is the store."""
+        return self.sync()
+
+    def compact(self) -> int:
+        """Rewrite the log as one base; return the LSN that it holds."""
+        self._refuse()
+        with self._compactions.lock:
+            self._refuse()
+            self._compactions.run()
+            return self._aof.extent.floor_lsn
+
+    def check(self) -> CheckReport:
+        """Read the log back and report what is wrong; changes nothing."""
+        self._refuse()
+        with self._compactions.lock:
+            with self._lock:
+                self._refuse()
+                log = self._aof.manifest, self._aof.end()
+            problems = aof_audit.problems(self._storage, self._paths, self._uuid, log)
+            self._compactions.damaged = bool(problems)
+        return CheckReport(tuple(problems), 0 if problems else self.count())
+
+    def stats(self) -> EngineStats:
+        """Return the numbers of this moment."""
+        self._refuse()
+        state, upkeep = self._state, self._compactions
+        return EngineStats(
+            engine=ENGINE,
+            path=self._paths.root,
+            sync=state.policy.value,
+            log_io=self._log.io_name,
+            appended_lsn=self._log.appended_lsn(),
+            synced_lsn=state.synced_lsn,
+            memtable_count=len(self._memory.active),
+            log_bytes=upkeep.disk_bytes,
+            live_bytes=self._memory.live_bytes,
+            base_bytes=self._aof.base_bytes,
+            disk_bytes=aof_audit.disk_bytes(self._storage, self._paths),
+            compaction_count=upkeep.count,
+            maintenance=upkeep.mode,
+            maintenance_state=upkeep.activity,
+            maintenance_lag_bytes=self._log.kept_bytes,
+            maintenance_error=upkeep.error,
+            maintenance_wait_ms=upkeep.wait_ms,
+            failure=str(state.failure) if state.failure else None,
+            recovery=self._recovery,
+        )
+
+    def _place(self, key: bytes, slot: Slot) -> None:
+        table = self._memory
+        before = table.active.get(key)
+        table.active[key] = slot
+        if type(slot) is bytes and type(before) is bytes:
+            table.live_bytes += len(slot) - len(before)
+        elif type(slot) is bytes and before is None:
+            table.live_bytes += len(slot) + len(key) + FRAME_EXTRA_BYTES
+        else:
+            table.account(key, before, slot)
+
+    def _slot(self, key: bytes) -> Slot:
+        return self._memory.active.get(key)
+
+    def _cleared(self) -> None:
+        pass  # nothing lies below the table
+
+    def _release(self) -> None:
+        pass
+
+    def _close_cleanly(self) -> None:
+        self._compactions.close_cleanly()
+
+
+def load(log: AofWriter) -> MemoryTable:
+    """Return the table that a log stands for, and leave the log at its end."""
+    table = MemoryTable()
+    for block in log.base_blocks():
+        table.active.update(block)
+    memory_table.replay(table, log.batches())
+    table.recount()
+    return table
+
+
+def _create(storage: Storage, paths: StorePaths) -> None:
+    identity.make_empty(storage, paths.aof)
+    manifests.store(storage, paths, Manifest())
