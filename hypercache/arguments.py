@@ -15,6 +15,7 @@ TUNING = (
     "compact_min_bytes",
     "map_bytes",
     "fold_batch",
+    "allow_unsafe_sync",
 )
 # 250,000 years: what still fits a file's 64 bits without a thought.
 MAX_TTL_MS = 1 << 53

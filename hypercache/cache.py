@@ -4,29 +4,24 @@ from __future__ import annotations
 
 import contextlib
 import os
-import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import timedelta
 from itertools import islice
-from types import TracebackType
 from typing import Any
 
 from hypercache import arguments
 from hypercache.arguments import key_bytes
-from hypercache.closing import close_forgotten
 from hypercache.codec import Codec
 from hypercache.engines import open_engine
 from hypercache.engines.base import (
-    CheckReport,
     Delete,
-    EngineStats,
     Entry,
     KeyOp,
     Put,
-    StorageEngine,
     Touch,
 )
 from hypercache.errors import ConfigError, DeserializationError
+from hypercache.handle import StoreHandle
 from hypercache.ops import check_key
 from hypercache.options import Options
 from hypercache.serializers import Serializer
@@ -37,16 +32,19 @@ Ttl = float | timedelta | None
 _MISSING: Any = object()
 
 
-class Cache:
+class Cache(StoreHandle):
     """Open a cache in RAM, or a durable one in a directory.
 
     Keys are str or bytes; a str is its UTF-8 bytes, the same key. A ttl is in seconds
     or a timedelta; None stands for the default of the cache, `math.inf` for never.
-    Any number of threads may use one Cache; a second process may not open it.
+    Any number of threads may use one Cache. Only a persistent store may be open in
+    several processes; read-only any store may.
 
     Args:
         path: a directory, created if absent; None keeps everything in RAM.
-        engine: "memory" or "hybrid"; None chooses by the path.
+        engine: "memory" (all of it in RAM; with a path also in a log), "hybrid" (RAM
+            in front of LMDB), "persistent" (LMDB, shared by processes), or a name that
+            a package has registered; None chooses "hybrid" with a path.
         sync: "always" (a call returns when its write is on the medium), "everysec"
             (default: within a second; `kill -9` loses nothing, a power cut at most
             the last second), or "no" (when the operating system likes).
@@ -57,6 +55,8 @@ class Cache:
         verify: "auto" reads a store back after an unclean close, "full" always.
         log_io: "mmap", "write", or "auto" for what the mount allows.
         maintenance: where the log is folded: "process", "inline", or "auto".
+        read_only: show the store as of now, without a lock and without changing a
+            byte, also beside a writer; `refresh` moves on.
         allow_network_fs: open on a network file system, where locks and syncs may lie.
         tuning: what else `hypercache.options.Options` has.
 
@@ -79,28 +79,31 @@ class Cache:
         verify: str = "auto",
         log_io: str = "auto",
         maintenance: str = "auto",
+        read_only: bool = False,
         allow_network_fs: bool = False,
         **tuning: int,
     ) -> None:
         self._default_ttl_ms = arguments.ttl_ms(default_ttl)
         codec = Codec(serializer, compress_min_bytes)
         self._encode, self._decode_bytes = codec.encode, codec.decode
+        if path is None and read_only:
+            raise ConfigError("read_only=True needs a path: there is nothing to read")
         if path is None and sync is not None:
             raise ConfigError(f"sync={sync!r} needs a path: there is nothing to sync")
         options = Options.resolve(
+            engine=engine,
             sync=sync,
             memory_bytes=memory_bytes,
             verify=verify,
             log_io=log_io,
             maintenance=maintenance,
+            read_only=read_only,
             allow_network_fs=allow_network_fs,
             serializer=codec.serializer_name,
             **arguments.known_tuning(tuning),
         )
         root = None if path is None else arguments.absolute(path)
-        self._engine: StorageEngine = open_engine(root, engine=engine, options=options)
-        # Closes when the cache is forgotten, and at the end of the interpreter.
-        self._finalizer = weakref.finalize(self, close_forgotten, self._engine)
+        super().__init__(open_engine(root, engine=engine, options=options))
 
     # One key
 
@@ -335,49 +338,6 @@ class Cache:
             finally:
                 self._engine = below
                 view.end()
-
-    # Durability and care
-
-    def sync(self) -> int:
-        """Return when everything acknowledged so far is on the medium, and its LSN."""
-        return self._engine.sync()
-
-    def wait_durable(self, lsn: int, timeout: float | None = None) -> None:
-        """Return when the write with this LSN is on the medium.
-
-        Raises:
-            WaitTimeoutError: `timeout` seconds passed first; the write stands.
-            StorageFailedError: the log failed; the write may be lost.
-        """
-        self._engine.wait_durable(lsn, timeout)
-
-    def checkpoint(self) -> int:
-        """Fold the log into the store below it and return the LSN reached."""
-        return self._engine.checkpoint()
-
-    def check(self) -> CheckReport:
-        """Read everything back; `report.ok` is True when nothing is wrong."""
-        return self._engine.check()
-
-    def stats(self) -> EngineStats:
-        """Return the numbers of this moment."""
-        return self._engine.stats()
-
-    def close(self) -> None:
-        """Bring everything to the medium and let go of all files; repeatable."""
-        self._engine.close()
-        self._finalizer.detach()
-
-    def __enter__(self) -> Cache:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def _put(self, key: Key, value: Any, ttl: Ttl) -> Put:
         return Put(key_bytes(key), self._encode(value), self._expires_at_ms(ttl))

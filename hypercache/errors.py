@@ -9,6 +9,7 @@ HyperCacheError
     ClosedError                       the cache was closed
     ForkedStoreError                  the handle was inherited through fork
     ReentrantCallError (RuntimeError)  called from inside a write of this thread
+    ReadOnlyError                     a write to what was opened with read_only=True
     TransactionError                  not possible inside a transaction
     WaitTimeoutError (TimeoutError)   wait_durable gave up; the write stands
     UnsupportedFormatError            written by another version
@@ -59,6 +60,10 @@ class ForkedStoreError(HyperCacheError):
 
 class ReentrantCallError(HyperCacheError, RuntimeError):
     """Refuse a write from a signal handler or callback that interrupts a write."""
+
+
+class ReadOnlyError(HyperCacheError):
+    """Refuse a write to a store that was opened for reading only."""
 
 
 class TransactionError(HyperCacheError):

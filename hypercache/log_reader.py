@@ -6,11 +6,12 @@ The argument for the verdict is in docs/wal_format.md, "Torn or corrupt".
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import NamedTuple
 
 from hypercache import ops
-from hypercache.errors import CorruptionError
+from hypercache.errors import CorruptionError, StorageError
 from hypercache.frame import Frame
 from hypercache.ops import Op
 from hypercache.paths import LogPaths
@@ -78,7 +79,8 @@ class LogReader:
 
     After `replay` is exhausted, `next_lsn`, `torn_tail` and `last` (the reader of the
     last segment, None when there is no segment) describe its end. Beside a writer,
-    `active_bytes` is how much of the active segment it had written.
+    `active_bytes` is how much of the active segment it had written; where that is not
+    known, the segments are `held` open.
     """
 
     def __init__(
@@ -88,8 +90,10 @@ class LogReader:
         uuid: bytes,
         extent: Extent,
         active_bytes: int | None = None,
+        held: HeldLog | None = None,
     ) -> None:
-        self._active_bytes = active_bytes
+        self._active_bytes, self._held = active_bytes, held
+        self._synced_behind = 0
         self._storage, self._paths = storage, paths
         self._uuid, self._extent = uuid, extent
         self.next_lsn = extent.next_lsn
@@ -113,7 +117,7 @@ class LogReader:
         for number in self._extent.numbers:
             with self._open(number) as file:
                 reader = self._reader(number, file)
-                for found in reader:
+                for found in self._frames(reader, file):
                     lsn = found.lsn
                     if found.next_lsn > floor_lsn + 1:
                         batch = self._ops(reader, found)
@@ -153,7 +157,21 @@ class LogReader:
                 return False  # its creation did not reach the medium: it was empty
             return any(True for _ in reader) or reader.sealed
 
-    def _open(self, number: int) -> ReadFile:
+    def _frames(self, reader: SegmentReader, file: ReadFile) -> Iterator[Frame]:
+        yield from reader
+        while self._held is not None and reader.hole is not None:
+            # The writer may have been in the middle of that frame. Those behind it
+            # come first, or the frames written meanwhile would look like a proof.
+            self._synced_behind = reader.synced_lsn_behind_hole()
+            end = reader.end
+            reader.look_again(file)
+            yield from reader
+            if reader.end == end:
+                return
+
+    def _open(self, number: int) -> AbstractContextManager[ReadFile]:
+        if self._held is not None:
+            return nullcontext(self._held.files[number])
         path = self._paths.segment(number)
         if self._storage.info(path) is None:
             raise CorruptionError(path, "the segment is missing")
@@ -194,11 +212,65 @@ class LogReader:
         reason = hole.reason if hole else "the segment has no footer"
         extent = self._extent
         number = reader.header.number
-        synced_lsn = reader.synced_lsn_behind_hole() if hole is not None else 0
+        synced_lsn = self._synced_lsn_behind(reader) if hole is not None else 0
         if extent.must_be_whole(number, lsn, synced_lsn):
             raise CorruptionError(reader.path, reason, offset=reader.end, lsn=lsn)
         if hole is not None:
             self.torn_tail = TornTail(reader.path, hole.offset, lsn, hole.reason)
+
+    def _synced_lsn_behind(self, reader: SegmentReader) -> int:
+        if self._held is not None:
+            return self._synced_behind
+        return reader.synced_lsn_behind_hole()
+
+
+@dataclass(frozen=True, slots=True)
+class HeldLog:
+    """Files of a log, by number, that stay readable when a writer removes them."""
+
+    files: dict[int, ReadFile]
+
+    def close(self) -> None:
+        """Let go of the files."""
+        for file in self.files.values():
+            file.close()
+
+    def __enter__(self) -> HeldLog:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def hold(storage: Storage, paths: LogPaths, extent: Extent) -> HeldLog | None:
+    """Open all segments of an extent; None when one is not there (any more)."""
+    held = HeldLog({})
+    try:
+        for number in extent.numbers:
+            path = paths.segment(number)
+            if storage.info(path) is None:
+                held.close()
+                return None
+            held.files[number] = storage.open_read(path)
+    except StorageError as error:
+        held.close()
+        if isinstance(error.__cause__, FileNotFoundError):
+            return None
+        raise
+    return held
+
+
+def hold_all(storage: Storage, paths: LogPaths, extent: Extent) -> HeldLog:
+    """Open all segments of an extent; nobody may remove any meanwhile.
+
+    Raises:
+        CorruptionError: one is missing.
+    """
+    held = hold(storage, paths, extent)
+    if held is None:
+        missing = f"segments {extent.first_segment} to {extent.active_segment}"
+        raise CorruptionError(paths.directory, f"not all {missing} are there")
+    return held
 
 
 def facts_of_last(reader: SegmentReader | None) -> SealedFacts:

@@ -23,6 +23,7 @@ from hypercache.log_reader import (
     TornTail,
     facts_of_last,
 )
+from hypercache.mounts import RESERVING_MOUNTS
 from hypercache.ops import Op
 from hypercache.options import MIB, LogIO, Options
 from hypercache.paths import LogPaths
@@ -35,7 +36,7 @@ from hypercache.segment import (
     SegmentWriter,
 )
 from hypercache.segment import HEADER_BYTES as SEGMENT_HEADER_BYTES
-from hypercache.storage import RESERVING_MOUNTS, Storage
+from hypercache.storage import Storage
 
 FIRST_SEGMENT_BYTES = MIB
 

@@ -61,6 +61,9 @@ class Options:
             the log still holds.
         map_bytes: first size of the LMDB map; it doubles whenever it is full.
         fold_batch: entries per LMDB transaction of a checkpoint.
+        read_only: show a store as of the open, changing nothing.
+        allow_unsafe_sync: let the persistent engine take sync="no", where a power cut
+            may destroy the whole store.
     """
 
     sync: SyncPolicy = SyncPolicy.EVERYSEC
@@ -73,7 +76,9 @@ class Options:
     memory_bytes: int = 64 * MIB
     map_bytes: int = 1024 * MIB
     fold_batch: int = 2_000
+    read_only: bool = False
     allow_network_fs: bool = False
+    allow_unsafe_sync: bool = False
     serializer: str | None = None
 
     @classmethod
@@ -90,16 +95,22 @@ class Options:
         compact_min_bytes: int = 64 * MIB,
         map_bytes: int = 1024 * MIB,
         fold_batch: int = 2_000,
+        read_only: bool = False,
         allow_network_fs: bool = False,
+        allow_unsafe_sync: bool = False,
         serializer: str | None = None,
+        engine: str | None = None,
     ) -> Options:
         """Check what a caller passed and return it with the defaults filled in.
+
+        `engine` decides what `sync` is by default: "always" for "persistent".
 
         Raises:
             ConfigError: an option has a value that cannot work; it is named.
         """
+        default_sync = "always" if engine == "persistent" else "everysec"
         return cls(
-            sync=choice("sync", SyncPolicy, "everysec" if sync is None else sync),
+            sync=choice("sync", SyncPolicy, default_sync if sync is None else sync),
             log_io=choice("log_io", LogIO, log_io),
             verify=choice("verify", Verify, verify),
             maintenance=choice("maintenance", Maintenance, maintenance),
@@ -111,7 +122,9 @@ class Options:
             ),
             map_bytes=at_least("map_bytes", map_bytes, 64 * KIB),
             fold_batch=at_least("fold_batch", fold_batch, 1),
+            read_only=bool(read_only),
             allow_network_fs=bool(allow_network_fs),
+            allow_unsafe_sync=bool(allow_unsafe_sync),
             serializer=serializer,
         )
 

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 LOCK = "LOCK"
 STORE = "STORE"
 CHECKPOINT = "CHECKPOINT"
+WRITER = "WRITER"
+TURN = "TURN"
 WAL = "wal"
 AOF = "aof"
 MANIFEST = "MANIFEST"
@@ -21,7 +23,15 @@ TEMP_SUFFIX = ".tmp"
 # What is only ever there beside a STORE.
 STORE_PARTS = (WAL, AOF, LMDB, CHECKPOINT)
 OWN_NAMES = frozenset(
-    {LOCK, STORE, *STORE_PARTS, STORE + TEMP_SUFFIX, CHECKPOINT + TEMP_SUFFIX}
+    {
+        LOCK,
+        STORE,
+        WRITER,
+        TURN,
+        *STORE_PARTS,
+        STORE + TEMP_SUFFIX,
+        CHECKPOINT + TEMP_SUFFIX,
+    }
 )
 
 
@@ -64,6 +74,16 @@ class StorePaths:
     def checkpoint(self) -> str:
         """Name the checkpoint marker."""
         return f"{self.root}/{CHECKPOINT}"
+
+    @property
+    def writer(self) -> str:
+        """Name the flock target of whoever writes, where processes share a store."""
+        return f"{self.root}/{WRITER}"
+
+    @property
+    def turn(self) -> str:
+        """Name the flock target of whoever writes next."""
+        return f"{self.root}/{TURN}"
 
     @property
     def wal(self) -> str:

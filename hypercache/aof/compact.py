@@ -28,7 +28,7 @@ def compact(
 
     All increments of the manifest must be sealed. The base is complete and on the
     medium on return, but does not count before a manifest names it. Yields now and
-    then, so that the caller can pause or stop there.
+    then, so that the caller can pause or stop there; who stops it prunes.
 
     Memory: the last op of each key in the increments.
 
@@ -48,11 +48,13 @@ def compact(
             yield from _take_over(storage, paths, uuid, manifest, net, writer)
         yield from _add_new(net, writer)
         facts = writer.finish()
+    except GeneratorExit:
+        raise  # not a step more: this may be a forked child, and the file its parent's
     except BaseException:
-        file.close()
         storage.unlink(temporary)
         raise
-    file.close()
+    finally:
+        file.close()
     storage.rename(temporary, path)
     return facts
 

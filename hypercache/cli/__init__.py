@@ -9,13 +9,14 @@ from hypercache.cli.care import check, checkpoint, stats
 from hypercache.cli.data import delete, get, scan, set_value
 from hypercache.cli.demo import demo
 from hypercache.cli.exits import CommandGroup
+from hypercache.cli.logs import aof, wal
 
 __all__ = ["main"]
 
 EXIT_CODES = """\
-Exit codes: 0 clean; 1 the key is absent, or nobody reads the output any more; 2 wrong
-usage; 3 damaged; 4 cannot be read (locked, no permission, an error of the disk, an
-unknown format); 130 interrupted.
+Exit codes: 0 clean; 1 the key is absent, a log has a torn tail, or nobody reads the
+output any more; 2 wrong usage; 3 damaged; 4 cannot be read (locked, no permission, an
+error of the disk, an unknown format); 130 interrupted.
 """
 
 
@@ -25,5 +26,5 @@ def main() -> None:
     """Look into a HyperCache store, change it, check it."""
 
 
-for command in (get, set_value, delete, scan, stats, check, checkpoint, demo):
+for command in (get, set_value, delete, scan, stats, check, checkpoint, wal, aof, demo):
     main.add_command(command)

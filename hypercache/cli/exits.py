@@ -22,6 +22,7 @@ from hypercache.errors import (
 )
 
 ABSENT = 1
+REPAIRABLE = 1  # of a log: a torn tail
 WRONG_USAGE = 2
 DAMAGED = 3
 UNREADABLE = 4

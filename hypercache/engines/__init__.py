@@ -33,6 +33,14 @@ _MODULES = {
     "DurableMemoryEngine": "hypercache.engines.durable_memory",
     "HybridEngine": "hypercache.engines.hybrid",
     "PersistentEngine": "hypercache.engines.persistent",
+    "MemoryReader": "hypercache.engines.memory_reader",
+    "LmdbReader": "hypercache.engines.lmdb_reader",
+    "PersistentReader": "hypercache.engines.lmdb_reader",
+}
+_READERS = {
+    "memory": "MemoryReader",
+    "hybrid": "LmdbReader",
+    "persistent": "PersistentReader",
 }
 _WITH_PATH = {
     "memory": "DurableMemoryEngine",
@@ -63,9 +71,9 @@ def open_engine(
 
         return open_registered(name, path, options or Options.resolve(), BUILT_IN)
     if path is not None:
-        opened: StorageEngine = _lazy(_WITH_PATH[name])(
-            path, options or Options.resolve()
-        )
+        chosen = options or Options.resolve(engine=name)
+        kinds = _READERS if chosen.read_only else _WITH_PATH
+        opened: StorageEngine = _lazy(kinds[name])(path, chosen)
         return opened
     if name != "memory":
         raise ConfigError(f"engine={name!r} needs a path")

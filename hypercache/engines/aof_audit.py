@@ -32,14 +32,6 @@ def problems(
     ]
 
 
-def disk_bytes(storage: Storage, paths: StorePaths) -> int:
-    """Return the sum of the sizes of all files of the store."""
-    names = [paths.store, paths.lock]
-    names += [f"{paths.aof}/{name}" for name in storage.list(paths.aof)]
-    found = map(storage.info, names)
-    return sum(info.size_bytes for info in found if info is not None)
-
-
 def _metafiles(
     storage: Storage, paths: StorePaths, uuid: bytes, manifest: Manifest
 ) -> Iterator[Problem]:

@@ -9,7 +9,7 @@ from hypercache.engines import lmdb_walk
 from hypercache.engines.base import Problem
 from hypercache.engines.lmdb_store import LmdbStore
 from hypercache.errors import CorruptionError
-from hypercache.log_reader import Extent, LogReader, segment_numbers
+from hypercache.log_reader import Extent, LogReader
 from hypercache.log_writer import LogEnd
 from hypercache.paths import LogPaths, StorePaths
 from hypercache.storage import Storage
@@ -38,11 +38,15 @@ def problems(
 
 
 def disk_bytes(storage: Storage, paths: StorePaths) -> int:
-    """Return the sum of the sizes of all files of the store."""
-    names = [paths.store, paths.checkpoint, paths.lock, paths.lmdb_data]
-    log = paths.wal_log
-    names += map(log.segment, segment_numbers(storage, log))
-    found = map(storage.info, names)
+    """Return the sum of the sizes of all files of a store of any engine."""
+    directories = (paths.root, paths.wal, paths.aof, paths.lmdb)
+    found = (
+        storage.info(f"{directory}/{name}")
+        for directory in directories
+        if storage.is_directory(directory)
+        for name in storage.list(directory)
+        if f"{directory}/{name}" not in directories
+    )
     return sum(info.size_bytes for info in found if info is not None)
 
 

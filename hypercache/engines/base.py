@@ -221,10 +221,11 @@ class StorageEngine(ABC):
     def compact(self) -> int:
         """Rewrite what is on disk without what is dead; return the LSN reached.
 
-        Readers and writers go on meanwhile. On return everything acknowledged before
-        the call is on the medium, and what was overwritten, deleted or expired by then
-        takes no more room. A crash at any point of it loses nothing. Where nothing dead
-        is kept beyond a checkpoint this is `checkpoint`.
+        Readers go on meanwhile, and writers as far as the engine can let them. On
+        return everything acknowledged before the call is on the medium, and what was
+        overwritten, deleted or expired by then takes no more room. A crash at any point
+        of it loses nothing. Where nothing dead is kept beyond a checkpoint this is
+        `checkpoint`.
         """
         return self.checkpoint()
 

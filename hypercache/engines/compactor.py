@@ -7,6 +7,7 @@ everything in RAM and never wait; writers go on meanwhile into a new increment.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import threading
 from collections.abc import Generator, Iterator
@@ -45,6 +46,7 @@ class Compactor(Upkeep):
         self._engine_lock, self._log, self._commit = log
         self._table, self._directory_lock = table, directory_lock
         self.damaged = False
+        self._compacting_bytes = 0  # of the log, on their way into a base
         super().__init__(self._commit.state, clock, self._options.maintenance)
         self._log.on_seal = self.look
         self.look()  # what the last process left may be due already
@@ -55,7 +57,12 @@ class Compactor(Upkeep):
         return self._log.base_bytes + self._log.kept_bytes
 
     def is_due(self) -> bool:
-        """Tell whether most of a log of some length is dead."""
+        """Tell whether most of a log of some length is dead.
+
+        While a compaction goes on: whether another segment was filled meanwhile.
+        """
+        if self._compacting_bytes:
+            return self._log.sealed_bytes > self._compacting_bytes
         disk_bytes = self.disk_bytes
         return (
             disk_bytes >= self._options.compact_min_bytes
@@ -65,20 +72,20 @@ class Compactor(Upkeep):
     def steps(self, in_process: bool) -> Iterator[None]:
         """Compact everything appended."""
         with self._engine_lock:
-            self._commit.state.raise_if_failed()
-            if self.damaged:
-                # Compacting would take away increments, which may be all that is whole.
-                reason = "check() has found damage; nothing is compacted any more"
-                raise CorruptionError(self._paths.root, reason)
+            self._refuse_unfit()
             self._log.seal_active()
             self.due = False
             manifest = self._log.manifest
             if not manifest.extent.numbers:
                 return
-        base = yield from self._compact(manifest, in_process)
-        with self._engine_lock:
-            self._commit.state.raise_if_failed()
-            self._log.adopt(base)
+            self._compacting_bytes = self._log.sealed_bytes
+        try:
+            base = yield from self._compact(manifest, in_process)
+            with self._engine_lock:
+                self._refuse_unfit()
+                self._adopt(base)
+        finally:
+            self._compacting_bytes = 0
         self._prune()
         self.count += 1
 
@@ -98,9 +105,31 @@ class Compactor(Upkeep):
         except DiskFullError as error:
             _log.warning("closed without saying so, nothing is lost: %s", error)
 
+    def abandon(self) -> None:
+        """Leave nothing of a compaction that was begun; called at close."""
+        if self.abandon_pending():
+            with contextlib.suppress(StorageError):  # then the next open does it
+                self._log.prune()
+
+    def _refuse_unfit(self) -> None:
+        self._commit.state.raise_if_failed()
+        if self.damaged:
+            # Compacting would take away increments, which may be all that is whole.
+            reason = "check() has found damage; nothing is compacted any more"
+            raise CorruptionError(self._paths.root, reason)
+
+    def _adopt(self, base: BaseFacts) -> None:
+        try:
+            self._log.adopt(base)
+        except DiskFullError:
+            self._log.prune()  # the base that nothing names takes space, too
+            raise
+
     def _prune(self) -> None:
         try:
             self._log.prune()
+        except DiskFullError:
+            raise  # the next compaction or open removes what is left
         except StorageError as error:
             self._commit.fail(error)
             raise

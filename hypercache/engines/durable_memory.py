@@ -8,7 +8,15 @@ from functools import partial
 from hypercache.aof import manifest as manifests
 from hypercache.aof.manifest import Manifest
 from hypercache.aof.writer import AofWriter
-from hypercache.engines import aof_audit, identity, memory_table
+from hypercache.engines import (
+    aof_audit,
+    auditing,
+    backup,
+    backup_helper,
+    identity,
+    memory_reader,
+    memory_table,
+)
 from hypercache.engines.base import CheckReport, EngineStats, Entry
 from hypercache.engines.compactor import Compactor
 from hypercache.engines.logged import LoggedEngine
@@ -152,6 +160,21 @@ class DurableMemoryEngine(LoggedEngine):
             self._compactions.run()
             return self._aof.extent.floor_lsn
 
+    def backup(self, destination: str) -> int:
+        """Copy the store into a new directory and return the LSN of the copy."""
+        self._refuse()
+        lsn = backup_helper.maybe_back_up(
+            self._storage, self._paths, ENGINE, destination
+        )
+        if lsn is not None:
+            return lsn
+        with self._compactions.lock:
+            self._refuse()
+            manifest, held = memory_reader.hold_named(self._storage, self._paths)
+            with held:
+                cut = backup.AofCut(manifest, held)
+                return backup.back_up_aof(self._storage, self._paths, cut, destination)
+
     def check(self) -> CheckReport:
         """Read the log back and report what is wrong; changes nothing."""
         self._refuse()
@@ -178,7 +201,7 @@ class DurableMemoryEngine(LoggedEngine):
             log_bytes=upkeep.disk_bytes,
             live_bytes=self._memory.live_bytes,
             base_bytes=self._aof.base_bytes,
-            disk_bytes=aof_audit.disk_bytes(self._storage, self._paths),
+            disk_bytes=auditing.disk_bytes(self._storage, self._paths),
             compaction_count=upkeep.count,
             maintenance=upkeep.mode,
             maintenance_state=upkeep.activity,
@@ -207,7 +230,7 @@ class DurableMemoryEngine(LoggedEngine):
         pass  # nothing lies below the table
 
     def _release(self) -> None:
-        pass
+        self._compactions.abandon()
 
     def _close_cleanly(self) -> None:
         self._compactions.close_cleanly()

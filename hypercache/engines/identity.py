@@ -14,9 +14,10 @@ from dataclasses import dataclass
 from hypercache import metafile
 from hypercache.errors import ConfigError, CorruptionError, UnsupportedFormatError
 from hypercache.locking import DirectoryLock
+from hypercache.mounts import NETWORK_MOUNTS
 from hypercache.options import Options
 from hypercache.paths import OWN_NAMES, STORE, STORE_PARTS, StorePaths
-from hypercache.storage import NETWORK_MOUNTS, Storage
+from hypercache.storage import Storage
 
 FORMAT = 1
 CREATING, READY = "creating", "ready"
@@ -39,9 +40,11 @@ class Identity:
 
 
 def claim_directory(
-    storage: Storage, paths: StorePaths, options: Options
+    storage: Storage, paths: StorePaths, options: Options, *, shared: bool = False
 ) -> DirectoryLock:
     """Make sure the path can hold a store, create it if absent, and lock it.
+
+    With `shared`, together with other processes; see `DirectoryLock`.
 
     Raises:
         ConfigError: the path is a file, holds something else, or lies on a network
@@ -51,6 +54,8 @@ def claim_directory(
     """
     refuse_unfit(storage, paths, options)
     storage.make_directory(paths.root)
+    if shared:
+        return storage.lock(paths.root, paths.lock, shared=True)
     return storage.lock(paths.root, paths.lock)
 
 

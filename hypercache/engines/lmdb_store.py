@@ -1,8 +1,7 @@
 """The only module that speaks to LMDB: environment, growth, error mapping.
 
-Values are wrapped (`envelope`) and verified on every read. A record beside them keeps
-the LSN reached, the number of entries and an additive digest, changed in the same
-transaction. All transactions are short: no reader outlives one call.
+Values are wrapped (`envelope`) and verified on every read; what a write does is in
+`lmdb_batch`. All transactions are short: no reader outlives one call.
 """
 
 from __future__ import annotations
@@ -12,13 +11,13 @@ import errno
 import os
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import Any, TypeVar
 
 import lmdb
-import msgpack
 
 from hypercache.engines import envelope, key_runs
-from hypercache.engines.envelope import DIGEST_MASK, Stored
+from hypercache.engines.envelope import Stored
+from hypercache.engines.lmdb_batch import StoreState, WriteBatch, read_state, verified
 from hypercache.errors import (
     ClosedError,
     CorruptionError,
@@ -27,14 +26,19 @@ from hypercache.errors import (
     StorageError,
     UnsupportedFormatError,
 )
-from hypercache.ops import Delete, KeyOp, Put, Touch
+from hypercache.ops import KeyOp
 from hypercache.os_errors import NO_SPACE
 from hypercache.paths import LMDB_DATA
 from hypercache.storage import Storage
 
-_META = b"state"
+__all__ = ["LmdbStore", "StoreState", "disk_full", "mapped_error"]
+
+_ResultT = TypeVar("_ResultT")
+# An LMDB key, the bytes under it, and what a look-up of the key finds.
+Walked = tuple[bytes, bytes, bytes | None]
 _STEP_COUNT = 512  # entries, and bytes, that one read transaction of a scan collects
 _STEP_BYTES = 4 << 20
+_BEGIN_LIMIT = 100  # the file may be grown again while its size is adopted
 
 DAMAGE: tuple[type[lmdb.Error], ...] = (
     lmdb.BadChecksumError,
@@ -60,22 +64,15 @@ FORMAT: tuple[type[lmdb.Error], ...] = (
 )
 
 
-class StoreState(NamedTuple):
-    """What the store says of itself."""
-
-    checkpoint_lsn: int = 0
-    entry_count: int = 0
-    digest: int = 0
-    expiring_count: int = 0
-
-
 class LmdbStore:
     """Keep entries in one LMDB environment.
 
-    Reads may come from any thread; `fold` and `clear` from one at a time.
+    Reads may come from any thread, writes from one at a time.
 
-    Opened with `read_only` it takes no lock: nobody may write meanwhile. With
-    `whole_file` a file shorter than its pages say is refused before it is read.
+    Opened with `read_only` it takes no lock, and nobody may write meanwhile, unless it
+    is `shared`. With `whole_file` a file shorter than its pages say is refused before
+    it is read. Without `sync_commits` a commit is durable after `sync` only, and a
+    power cut before that may destroy the store.
 
     Raises:
         CorruptionError: the file is damaged.
@@ -90,12 +87,15 @@ class LmdbStore:
         *,
         create: bool,
         read_only: bool = False,
+        shared: bool = False,
         whole_file: bool = False,
+        sync_commits: bool = True,
     ) -> None:
         self._storage = storage
         self._data_path = f"{path}/{LMDB_DATA}"
-        # Growing the map unmaps it, which no reader would survive.
-        self._map_lock = threading.Lock()
+        # Growing the map unmaps it, which no reader would survive. Reentrant, for a
+        # signal handler that reads while this thread does.
+        self._map_lock = threading.RLock()
         self._closed = False
         found = storage.info(self._data_path)
         if not create and found is not None and not found.size_bytes:
@@ -110,7 +110,8 @@ class LmdbStore:
                 mode=0o600,
                 readahead=False,
                 readonly=read_only,
-                lock=not read_only,
+                lock=shared or not read_only,
+                sync=sync_commits,
             )
             if whole_file and (missing := self.missing_bytes()) > 0:
                 reason = f"the file is {missing} bytes too short"
@@ -121,18 +122,19 @@ class LmdbStore:
 
     def get(self, key: bytes) -> Stored | None:
         """Return the verified entry under a key, expired or not."""
-        lmdb_key = envelope.stored_key(key)
-        if not lmdb_key:
+        if not key:
             return None
         try:
             with self._map_lock, self._begin(self._data) as txn:
-                data: Any = txn.get(lmdb_key)
+                return self._look_up(txn, key)
         except lmdb.Error as error:
             raise mapped_error(error, self._data_path, key) from error
-        if data is None:
-            return None
-        found = self._unwrap(lmdb_key, data)
-        return found if found.key == key else None
+
+    def get_many(self, keys: Sequence[bytes]) -> list[Stored]:
+        """Return the verified entries under those keys that have one, in one moment."""
+        with self._errors(), self._map_lock, self._begin(self._data) as txn:
+            found = (self._look_up(txn, key) for key in keys if key)
+            return [entry for entry in found if entry is not None]
 
     def scan_step(
         self, start: bytes | None, stop: bytes | None, reverse: bool
@@ -154,24 +156,32 @@ class LmdbStore:
                     return found, True
             return found, False
 
-    def walk(self) -> Iterator[tuple[bytes, bytes, bytes | None]]:
-        """Yield every LMDB key with what a scan and what a look-up find under it.
+    def walk(self) -> Iterator[Walked]:
+        """Yield every LMDB key with what a scan and what a look-up find under it."""
+        with self.snapshot() as (_, entries):
+            yield from entries
 
-        For verification only: one long reader, so nothing may write meanwhile.
+    @contextlib.contextmanager
+    def snapshot(self) -> Iterator[tuple[StoreState, Iterator[Walked]]]:
+        """Give the bookkeeping and all entries of one moment, for verification.
+
+        One long reader: no other thread may write through this object meanwhile.
         """
-        with self._errors(), self._env.begin(db=self._data) as txn:
-            for lmdb_key, data in txn.cursor():
-                yield lmdb_key, data, txn.get(lmdb_key)
+        with self._errors():
+            with self._map_lock:
+                txn = self._begin(self._data)
+            with txn:
+                yield read_state(txn, self._meta), _walked(txn)
 
     def state(self) -> StoreState:
         """Return the bookkeeping record; zeros for a new store."""
         with self._errors(), self._map_lock, self._begin(self._meta) as txn:
-            return _read_state(txn, self._meta)
+            return read_state(txn, self._meta)
 
     def count_and_present(self, keys: Iterable[bytes]) -> tuple[StoreState, int]:
         """Return the bookkeeping and how many of `keys` are stored, in one moment."""
         with self._errors(), self._map_lock, self._begin(self._meta) as txn:
-            state = _read_state(txn, self._meta)
+            state = read_state(txn, self._meta)
             stored = map(envelope.stored_key, keys)
             present = sum(txn.get(key, db=self._data) is not None for key in stored)
             return state, present
@@ -182,27 +192,70 @@ class LmdbStore:
         `reached_lsn` is stored with them when they complete a checkpoint.
         """
 
-        def apply(txn: lmdb.Transaction) -> None:
-            state = self._fold_into(txn, ops, _read_state(txn, self._meta))
+        def apply(batch: WriteBatch) -> None:
+            for lsn, op in ops:
+                batch.apply(lsn, op)
             if reached_lsn is not None:
-                state = state._replace(checkpoint_lsn=reached_lsn)
-            _write_state(txn, self._meta, state)
+                batch.reach(reached_lsn)
 
-        self._write(apply)
+        self.write(apply)
 
     def clear(self, reached_lsn: int) -> None:
         """Remove every entry and store the LSN, in one synced transaction."""
 
-        def empty(txn: lmdb.Transaction) -> None:
-            txn.drop(self._data, delete=False)
-            _write_state(txn, self._meta, StoreState(checkpoint_lsn=reached_lsn))
+        def empty(batch: WriteBatch) -> None:
+            batch.clear()
+            batch.reach(reached_lsn)
 
-        self._write(empty)
+        self.write(empty)
+
+    def write(self, change: Callable[[WriteBatch], _ResultT]) -> _ResultT:
+        """Commit what `change` does in one transaction, and return what it returns.
+
+        It is called again, on the same entries, when the map had to grow. What it
+        raises is passed on, and nothing was written.
+        """
+        with self._errors():
+            while True:
+                try:
+                    return self._attempt(change)
+                except lmdb.MapFullError:
+                    self.clear_dead_readers()
+                    self._grow()
+                except lmdb.Error as error:
+                    self._raise_if_full(error)
+                    raise
+
+    def sync(self) -> None:
+        """Bring everything committed to the medium; needed without `sync_commits`."""
+        with self._errors():
+            self._env.sync(True)
+
+    def clear_dead_readers(self) -> None:
+        """Forget the readers of processes that were killed while they read.
+
+        Until then no page that such a reader might look at is used again.
+        """
+        with self._errors():
+            self._env.reader_check()
+
+    def copy_to(self, path: str) -> None:
+        """Write this moment, without free pages, as a store into a directory."""
+        with self._errors(), self._map_lock:
+            self._refuse_closed()
+            self._env.copy(path, compact=True)
 
     def transaction_id(self) -> int:
         """Return the number of the last transaction committed."""
-        with self._errors():
+        with self._errors(), self._map_lock:
+            self._refuse_closed()
             return int(self._env.info()["last_txnid"])
+
+    def last_page(self) -> int:
+        """Return the number of the last page in use; it rises as the file grows."""
+        with self._errors(), self._map_lock:
+            self._refuse_closed()
+            return int(self._env.info()["last_pgno"])
 
     def close(self) -> None:
         """Close the environment; everything committed is on the medium."""
@@ -210,21 +263,15 @@ class LmdbStore:
             self._closed = True
             self._env.close()
 
-    def _write(self, change: Callable[[lmdb.Transaction], None]) -> None:
-        with self._errors():
-            while True:
-                try:
-                    with self._env.begin(write=True, db=self._data) as txn:
-                        change(txn)
-                    return
-                except lmdb.MapFullError:
-                    self._grow()
-                except lmdb.MapResizedError:
-                    with self._map_lock:
-                        self._env.set_mapsize(0)
-                except lmdb.Error as error:
-                    self._raise_if_full(error)
-                    raise
+    def _attempt(self, change: Callable[[WriteBatch], _ResultT]) -> _ResultT:
+        # The map must not move while the transaction begins; then LMDB sees to it.
+        with self._map_lock:
+            txn = self._begin(self._data, write=True)
+        with txn:
+            batch = WriteBatch(txn, self._data, self._meta, self._data_path)
+            result = change(batch)
+            batch.save()
+        return result
 
     def _raise_if_full(self, error: lmdb.Error) -> None:
         # LMDB calls it an input/output error when a full disk cut its write short.
@@ -232,15 +279,30 @@ class LmdbStore:
         if _IO_ERROR in str(error) and free < _FULL_BYTES:
             raise disk_full(self._data_path, error) from error
 
-    def _begin(self, db: Any) -> lmdb.Transaction:
+    def _begin(self, db: Any, *, write: bool = False) -> lmdb.Transaction:
+        self._refuse_closed()
+        for _ in range(_BEGIN_LIMIT):
+            try:
+                return self._env.begin(db=db, write=write)
+            except lmdb.MapResizedError:
+                # Another process has grown the file beyond this map: adopt its size.
+                self._env.set_mapsize(0)
+            except lmdb.ReadersFullError:
+                if not self._env.reader_check():
+                    break
+        return self._env.begin(db=db, write=write)
+
+    def _refuse_closed(self) -> None:
         if self._closed:
             raise ClosedError(f"{self._data_path} was closed during this call")
-        try:
-            return self._env.begin(db=db)
-        except lmdb.MapResizedError:
-            # A helper process has grown the file beyond this map: adopt its size.
-            self._env.set_mapsize(0)
-            return self._env.begin(db=db)
+
+    def _look_up(self, txn: lmdb.Transaction, key: bytes) -> Stored | None:
+        lmdb_key = envelope.stored_key(key)
+        data: Any = txn.get(lmdb_key)
+        if data is None:
+            return None
+        found = verified(self._data_path, lmdb_key, data)
+        return found if found.key == key else None
 
     def _grow(self) -> None:
         with self._map_lock:
@@ -265,51 +327,8 @@ class LmdbStore:
         while self._env.info()["map_size"] < size * 2:
             self._grow()
 
-    def _fold_into(
-        self,
-        txn: lmdb.Transaction,
-        ops: Iterable[tuple[int, KeyOp]],
-        state: StoreState,
-    ) -> StoreState:
-        lsn, count, digest, expiring = state
-        for op_lsn, op in ops:
-            lmdb_key = envelope.stored_key(op.key)
-            old: Any = txn.get(lmdb_key)  # bytes: no buffers=True here
-            new = self._folded(lmdb_key, old, op_lsn, op)
-            if old is not None:
-                gone = envelope.summarize(old)
-                count, digest = count - 1, digest - gone.digest
-                expiring -= gone.expires
-            if new is not None:
-                come = envelope.summarize(new)
-                count, digest = count + 1, digest + come.digest
-                expiring += come.expires
-                txn.put(lmdb_key, new)
-            elif old is not None:
-                txn.delete(lmdb_key)
-        return StoreState(lsn, count, digest & DIGEST_MASK, expiring)
-
-    def _folded(
-        self, lmdb_key: bytes, old: bytes | None, lsn: int, op: KeyOp
-    ) -> bytes | None:
-        match op:
-            case Put(key, value, expires_at_ms):
-                return envelope.wrap(key, value, expires_at_ms, lsn)
-            case Touch(key, expires_at_ms) if old is not None:
-                value = self._unwrap(lmdb_key, old).value
-                return envelope.wrap(key, value, expires_at_ms, lsn)
-            case Delete() | Touch():
-                return None
-
-    def _unwrap(self, lmdb_key: bytes, data: bytes) -> Stored:
-        found = envelope.unwrap(lmdb_key, data)
-        if found is None:
-            reason = "the stored value does not match its checksum"
-            raise CorruptionError(self._data_path, reason, key=lmdb_key)
-        return found
-
     def _sorted(self, run: key_runs.Run, reverse: bool) -> list[Stored]:
-        entries = [self._unwrap(*item) for item in run]
+        entries = [verified(self._data_path, *item) for item in run]
         return sorted(entries, key=lambda entry: entry.key, reverse=reverse)
 
     @contextlib.contextmanager
@@ -342,10 +361,8 @@ def _within(key: bytes, start: bytes | None, stop: bytes | None) -> bool:
     return (start is None or start <= key) and (stop is None or key < stop)
 
 
-def _read_state(txn: lmdb.Transaction, db: Any) -> StoreState:
-    data = txn.get(_META, db=db)
-    return StoreState(*msgpack.unpackb(data)) if data else StoreState()
-
-
-def _write_state(txn: lmdb.Transaction, db: Any, state: StoreState) -> None:
-    txn.put(_META, msgpack.packb(tuple(state)), db=db)
+def _walked(txn: lmdb.Transaction) -> Iterator[Walked]:
+    cursor: Any = txn.cursor()
+    for lmdb_key, data in cursor:
+        found: Any = txn.get(lmdb_key)
+        yield lmdb_key, data, found

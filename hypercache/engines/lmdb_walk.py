@@ -14,13 +14,15 @@ from collections.abc import Iterator
 from hypercache.engines import envelope, helper
 from hypercache.engines.base import Problem
 from hypercache.engines.envelope import DIGEST_MASK
-from hypercache.engines.lmdb_store import LmdbStore
+from hypercache.engines.lmdb_batch import StoreState
+from hypercache.engines.lmdb_store import LmdbStore, Walked
 from hypercache.errors import CorruptionError, HyperCacheError, StorageError
 from hypercache.options import MIB
 from hypercache.paths import LMDB_DATA
 from hypercache.storage import OsStorage
 
 MAX_PROBLEMS = 100
+SHARED = "shared"
 
 
 Finding = tuple[str, int | None, bytes | None]
@@ -35,13 +37,28 @@ def verify(path: str, opened: LmdbStore | None = None) -> list[Problem]:
     Raises:
         StorageError: the helper process came to no verdict.
     """
+    found = maybe_verify(path)
+    if found is None:
+        found = verify_here(path, opened)
+    return found
+
+
+def verify_here(path: str, opened: LmdbStore | None = None) -> list[Problem]:
+    """Return what is wrong with the store in `path`, read in this process."""
+    found = _walk(opened) if opened else walk(path, whole_file=True)
     data_path = f"{path}/{LMDB_DATA}"
-    done = helper.maybe_run(__name__, path)
+    return [Problem(data_path, reason, None, lsn, key) for reason, lsn, key in found]
+
+
+def maybe_verify(path: str, *, shared: bool = False) -> list[Problem] | None:
+    """Return what a helper process finds wrong; None where none can start.
+
+    `shared`: this and other processes may write meanwhile.
+    """
+    data_path = f"{path}/{LMDB_DATA}"
+    done = helper.maybe_run(__name__, path, *([SHARED] if shared else []))
     if done is None:
-        found = list(_walk(opened) if opened else walk(path, whole_file=True))
-        return [
-            Problem(data_path, reason, None, lsn, key) for reason, lsn, key in found
-        ]
+        return None
     if done.met_a_bad_page:
         reason = f"reading its pages kills the reader (signal {done.signal})"
         return [Problem(data_path, reason)]
@@ -55,7 +72,9 @@ def verify(path: str, opened: LmdbStore | None = None) -> list[Problem]:
     ]
 
 
-def walk(path: str, *, whole_file: bool = False) -> Iterator[Finding]:
+def walk(
+    path: str, *, whole_file: bool = False, shared: bool = False
+) -> Iterator[Finding]:
     """Yield reason, LSN and key of everything that is wrong, in this process.
 
     Without a helper process only `whole_file` stands between a cut file and SIGBUS.
@@ -67,6 +86,7 @@ def walk(path: str, *, whole_file: bool = False) -> Iterator[Finding]:
             MIB,
             create=False,
             read_only=True,
+            shared=shared,
             whole_file=whole_file,
         )
         with contextlib.closing(store):
@@ -76,10 +96,14 @@ def walk(path: str, *, whole_file: bool = False) -> Iterator[Finding]:
 
 
 def _walk(store: LmdbStore) -> Iterator[Finding]:
-    state = store.state()
+    with store.snapshot() as (state, entries):
+        yield from _compare(state, entries)
+
+
+def _compare(state: StoreState, entries: Iterator[Walked]) -> Iterator[Finding]:
     count = digest = expiring = 0
     previous = b""
-    for key, data, looked_up in store.walk():
+    for key, data, looked_up in entries:
         entry = envelope.unwrap(key, data)
         lsn = entry.lsn if entry else None
         if entry is None or envelope.stored_key(entry.key) != key:
@@ -97,11 +121,11 @@ def _walk(store: LmdbStore) -> Iterator[Finding]:
         yield f"it holds {count} entries where {state.entry_count} belong", None, None
 
 
-def main(path: str) -> int:
+def main(path: str, *modes: str) -> int:
     """Print the findings as JSON, at most MAX_PROBLEMS of them."""
     helper.end_with_parent()
     findings = []
-    for reason, lsn, key in walk(path):
+    for reason, lsn, key in walk(path, shared=SHARED in modes):
         findings.append((reason, lsn, key.hex() if key else None))
         if len(findings) == MAX_PROBLEMS:
             break
@@ -111,7 +135,7 @@ def main(path: str) -> int:
 
 if __name__ == "__main__":
     try:
-        sys.exit(main(sys.argv[1]))
+        sys.exit(main(*sys.argv[1:]))
     except HyperCacheError as error:
         sys.stderr.write(f"{error}\n")
         sys.exit(1)

@@ -102,21 +102,41 @@ def _recover(
         raise
 
 
-def notes_on(tail: TornTail | None) -> tuple[str, ...]:
-    """Return what is said of a torn tail that was cut, and log it."""
+def notes_on(tail: TornTail | None, *, cut: bool = True) -> tuple[str, ...]:
+    """Return what is said of a torn tail, and log it if it was cut."""
     if tail is None:
         return ()
+    what = "cut a torn tail" if cut else "a torn tail, left as it is"
     note = (
-        f"cut a torn tail: {tail.path} at offset {tail.offset}, before LSN "
+        f"{what}: {tail.path} at offset {tail.offset}, before LSN "
         f"{tail.lsn} ({tail.reason})"
     )
-    _log.warning("%s", note)
+    if cut:
+        _log.warning("%s", note)
     return (note,)
 
 
 def _open_lmdb(
     storage: Storage, paths: StorePaths, options: Options, marker: Marker
 ) -> LmdbStore:
+    verify_lmdb(storage, paths, options, marker)
+    store = LmdbStore(storage, paths.lmdb, options.map_bytes, create=False)
+    try:
+        refuse_older(paths, store, marker)
+    except BaseException:
+        store.close()
+        raise
+    return store
+
+
+def verify_lmdb(
+    storage: Storage, paths: StorePaths, options: Options, marker: Marker
+) -> None:
+    """Read LMDB back before it is trusted, unless it is as the last close left it.
+
+    Raises:
+        CorruptionError: it is missing or damaged.
+    """
     data = storage.info(paths.lmdb_data)
     if data is None:
         raise CorruptionError(paths.lmdb_data, "the file is missing")
@@ -126,18 +146,18 @@ def _open_lmdb(
             raise CorruptionError(
                 paths.lmdb_data, problem.reason, lsn=problem.lsn, key=problem.key
             )
-    store = LmdbStore(storage, paths.lmdb, options.map_bytes, create=False)
-    try:
-        reached, txn = store.state().checkpoint_lsn, store.transaction_id()
-        if reached < marker.checkpoint_lsn or txn < marker.lmdb_txn:
-            reason = (
-                f"{LMDB_DATA} is older than the checkpoint at {marker.checkpoint_lsn}"
-            )
-            raise CorruptionError(paths.lmdb_data, reason, lsn=reached)
-    except BaseException:
-        store.close()
-        raise
-    return store
+
+
+def refuse_older(paths: StorePaths, store: LmdbStore, marker: Marker) -> None:
+    """Make sure that LMDB has reached what was noted beside it.
+
+    Raises:
+        CorruptionError: it shows an older snapshot.
+    """
+    reached, txn = store.state().checkpoint_lsn, store.transaction_id()
+    if reached < marker.checkpoint_lsn or txn < marker.lmdb_txn:
+        reason = f"{LMDB_DATA} is older than the checkpoint at {marker.checkpoint_lsn}"
+        raise CorruptionError(paths.lmdb_data, reason, lsn=reached)
 
 
 def replay_op(memtable: Memtable, store: LmdbStore, lsn: int, op: Op) -> None:

@@ -14,7 +14,7 @@ from __future__ import annotations
 import logging
 import threading
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from functools import partial
 
 from hypercache.engines import helper
@@ -42,12 +42,13 @@ class Upkeep(ABC):
         self.in_process = maintenance is not Maintenance.INLINE and helper.can_start()
         self.lock = threading.Lock()
         self._starting = threading.Lock()
+        self._starter: int | None = None  # the thread that holds `_starting`
         self._background: threading.Thread | None = None
-        self._pending: Iterator[None] | None = None
+        self._pending: Generator[None, None, None] | None = None
         self.running = False
         self.due = False
         self.count = 0
-        self.wait_ms = 0
+        self._waited_s = 0.0
         self.error: str | None = None
 
     @property
@@ -55,6 +56,11 @@ class Upkeep(ABC):
         """Return where the work is done: "process" or "inline"."""
         where = Maintenance.PROCESS if self.in_process else Maintenance.INLINE
         return where.value
+
+    @property
+    def wait_ms(self) -> int:
+        """Return how long writers have waited for the work."""
+        return round(self._waited_s * 1000)
 
     @property
     def activity(self) -> str:
@@ -82,14 +88,18 @@ class Upkeep(ABC):
         An error is logged and kept in `error`, because the write that came across it
         is acknowledged already and must not fail.
         """
+        if self._starter == threading.get_ident():
+            return  # a signal handler writes while this thread is in here already
         began = self._clock.monotonic()
         with self._starting:
-            if self._background is not None:
-                self._background.join()
-                self._background = None
-            if self.due and not self._state.closed:
-                self._begin()
-        self.wait_ms += round((self._clock.monotonic() - began) * 1000)
+            self._starter = threading.get_ident()
+            try:
+                self._join_background()
+                if self.due and not self._state.closed:
+                    self._begin()
+            finally:
+                self._starter = None
+            self._waited_s += self._clock.monotonic() - began
 
     def run(self, *, in_process: bool = False) -> None:
         """Do all of the work now, for everything appended before the call.
@@ -105,10 +115,26 @@ class Upkeep(ABC):
         if pending is not None:
             self._finish(pending)
 
+    def abandon_pending(self) -> bool:
+        """Stop the work that was begun, and tell whether there was any.
+
+        Called under `lock`; what it has written so far is the caller's to remove.
+        """
+        pending, self._pending = self._pending, None
+        if pending is not None:
+            pending.close()
+        return pending is not None
+
     def forked(self) -> None:
         """Forget locks and threads of the parent; a child maintains nothing."""
         self.due, self._background, self._pending = False, None, None
         self.lock, self._starting = threading.Lock(), threading.Lock()
+
+    def _join_background(self) -> None:
+        if self._background is not None:
+            self._background.join()
+            self._background = None
+            self.look()  # it may have done what was due
 
     def _begin(self) -> None:
         if self.in_process and self._start_thread():
@@ -118,8 +144,10 @@ class Upkeep(ABC):
             if self._state.closed:
                 return
             overdue = self._pending is not None and self.is_due()
-            self._quietly(self.finish_pending if overdue else self._step)
-            self.look()
+            if self._quietly(self.finish_pending if overdue else self._step):
+                self.look()
+            else:
+                self.due = False  # the next try is at the next seal, not at each write
 
     def _step(self) -> None:
         if self._pending is None:
@@ -144,14 +172,16 @@ class Upkeep(ABC):
             if not self._state.closed:
                 self._quietly(partial(self.run, in_process=True))
 
-    def _quietly(self, work: Callable[[], None]) -> None:
+    def _quietly(self, work: Callable[[], None]) -> bool:
         try:
             work()
         except HyperCacheError as error:
             self._pending = None
             _log.warning("a %s failed, the log keeps growing: %s", self.name, error)
+            return False
+        return True
 
-    def _guarded(self, steps: Iterator[None]) -> Iterator[None]:
+    def _guarded(self, steps: Iterator[None]) -> Generator[None, None, None]:
         self.running = True
         try:
             yield from steps

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from hypercache.engines import StorageEngine
-from hypercache.engines.base import Entry, Touch
+from hypercache.engines.base import Entry, Put, Touch
 from hypercache.testing.clock import START_MS, FakeClock
 from hypercache.testing.engine_conformance.opening import Opening
 
@@ -84,4 +84,12 @@ class Expiry(Opening):
     ) -> None:
         engine.put(b"key", b"1", START_MS - 1)
         assert engine.get(b"key") is None
+        assert engine.count() == 0
+
+    def test_a_touch_after_an_expired_put_in_one_batch_touches_nothing(
+        self, engine: StorageEngine
+    ) -> None:
+        engine.apply([Put(b"key", b"1", START_MS - 1), Touch(b"key", 0)])
+        assert engine.get(b"key") is None
+        engine.checkpoint()
         assert engine.count() == 0

@@ -118,7 +118,7 @@ class Restarts(Opening):
         again = open_engine(copy, clock=clock)
         assert entries(again) == entries(engine) == {b"other": Entry(b"1", 0)}
 
-    def test_a_store_that_a_kill_left_is_mended_the_same_by_every_open(
+    def test_a_store_that_a_kill_left_is_repaired_the_same_by_every_open(
         self, open_engine: OpenEngine, store_path: Path, tmp_path: Path
     ) -> None:
         engine = open_engine()

@@ -1,0 +1,140 @@
+"""What one write transaction of an LMDB store does: entries, and the record of them.
+
+The record (LSN reached, number of entries, digest) is changed in the transaction that
+changes the entries, so the two never part.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple, Protocol
+
+import msgpack
+
+from hypercache.engines import envelope
+from hypercache.engines.envelope import DIGEST_MASK, Stored
+from hypercache.errors import CorruptionError
+from hypercache.ops import Delete, KeyOp, Put, Touch
+
+_META = b"state"
+
+
+class StoreState(NamedTuple):
+    """What the store says of itself."""
+
+    checkpoint_lsn: int = 0
+    entry_count: int = 0
+    digest: int = 0
+    expiring_count: int = 0
+
+
+class Transaction(Protocol):
+    """What is used of an LMDB transaction; without `db` the entries are meant."""
+
+    def get(self, key: bytes, /, *, db: Any = ...) -> Any:
+        """Return the bytes under a key, or None."""
+
+    def put(self, key: bytes, value: bytes, /, *, db: Any = ...) -> bool:
+        """Store bytes."""
+
+    def delete(self, key: bytes, /) -> bool:
+        """Remove a key."""
+
+    def drop(self, db: Any, /, *, delete: bool) -> None:
+        """Empty a database."""
+
+    def id(self) -> int:
+        """Return the number under which it will be committed."""
+
+
+class WriteBatch:
+    """Change entries inside one transaction; `save` before it is committed."""
+
+    def __init__(self, txn: Transaction, data: Any, meta: Any, data_path: str) -> None:
+        self._txn, self._data, self._meta = txn, data, meta
+        self._data_path = data_path
+        self._changed = False
+        state = read_state(txn, meta)
+        self.lsn, self._count, self._digest, self._expiring = state
+
+    @property
+    def transaction_id(self) -> int:
+        """Return the number under which this transaction will be committed."""
+        return self._txn.id()
+
+    def get(self, key: bytes) -> Stored | None:
+        """Return the verified entry under a key as this transaction has it."""
+        lmdb_key = envelope.stored_key(key)
+        data = self._txn.get(lmdb_key)
+        if data is None:
+            return None
+        found = verified(self._data_path, lmdb_key, data)
+        return found if found.key == key else None
+
+    def apply(self, lsn: int, op: KeyOp) -> None:
+        """Apply one op under an LSN of its own."""
+        lmdb_key = envelope.stored_key(op.key)
+        old = self._txn.get(lmdb_key)  # bytes: no buffers=True here
+        new = self._made(lmdb_key, old, lsn, op)
+        self._changed = True
+        if old is not None:
+            gone = envelope.summarize(old)
+            self._count -= 1
+            self._digest -= gone.digest
+            self._expiring -= gone.expires
+        if new is not None:
+            come = envelope.summarize(new)
+            self._count += 1
+            self._digest += come.digest
+            self._expiring += come.expires
+            self._txn.put(lmdb_key, new)
+        elif old is not None:
+            self._txn.delete(lmdb_key)
+
+    def clear(self) -> None:
+        """Remove every entry."""
+        self._txn.drop(self._data, delete=False)
+        self._changed = True
+        self._count = self._digest = self._expiring = 0
+
+    def reach(self, lsn: int) -> None:
+        """Note the last LSN that this transaction contains."""
+        self._changed = self._changed or lsn != self.lsn
+        self.lsn = lsn
+
+    def save(self) -> None:
+        """Write the record; without a change nothing, so that no commit is made."""
+        if self._changed:
+            digest = self._digest & DIGEST_MASK
+            state = StoreState(self.lsn, self._count, digest, self._expiring)
+            self._txn.put(_META, msgpack.packb(tuple(state)), db=self._meta)
+
+    def _made(
+        self, lmdb_key: bytes, old: bytes | None, lsn: int, op: KeyOp
+    ) -> bytes | None:
+        match op:
+            case Put(key, value, expires_at_ms):
+                return envelope.wrap(key, value, expires_at_ms, lsn)
+            case Touch(key, expires_at_ms) if old is not None:
+                value = verified(self._data_path, lmdb_key, old).value
+                return envelope.wrap(key, value, expires_at_ms, lsn)
+            case Delete() | Touch():
+                return None
+
+
+def read_state(txn: Transaction, meta: Any) -> StoreState:
+    """Return the record; zeros for a new store."""
+    data = txn.get(_META, db=meta)
+    return StoreState(*msgpack.unpackb(data)) if data else StoreState()
+
+
+def verified(data_path: str, lmdb_key: bytes, data: bytes) -> Stored:
+    """Return what an envelope holds.
+
+    Raises:
+        CorruptionError: its checksum does not match.
+    """
+    found = envelope.unwrap(lmdb_key, data)
+    if found is None:
+        reason = "the stored value does not match its checksum"
+        raise CorruptionError(data_path, reason, key=lmdb_key)
+    return found
