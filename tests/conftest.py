@@ -5,13 +5,13 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import pytest
 
 from hypercache import Cache
 from hypercache.engines import StorageEngine
-from hypercache.errors import ClosedError
+from hypercache.testing.opened import Opened
 from tests.support.clock import FakeClock
 from tests.support.engines import (
     ENGINES,
@@ -20,31 +20,6 @@ from tests.support.engines import (
     OpenEngine,
     case_name,
 )
-
-Openable = TypeVar("Openable", Cache, StorageEngine)
-
-
-class Opened:
-    """Everything a test has opened and not closed yet."""
-
-    def __init__(self) -> None:
-        self._opened: list[Cache | StorageEngine] = []
-
-    def add(self, opened: Openable) -> Openable:
-        self._opened.append(opened)
-        return opened
-
-    def check_and_close(self) -> None:
-        problems: list[object] = []
-        for opened in reversed(self._opened):
-            try:
-                problems += opened.check().problems
-            except ClosedError:
-                continue
-            finally:
-                opened.close()
-        self._opened.clear()
-        assert not problems, "\n".join(map(str, problems))
 
 
 @pytest.fixture

@@ -44,8 +44,9 @@ MODULES = {
     "": Place("public"),
     "recovery": Place("recovery"),
     "cache": Place(
-        "cache", ("arguments", "closing", "transaction", "eviction", "expiry")
+        "cache", ("arguments", "handle", "transaction", "eviction", "expiry")
     ),
+    "handle": Place("cache", ("arguments", "closing")),
     "closing": Place("cache"),
     "arguments": Place("cache"),
     "transaction": Place("cache"),
@@ -62,28 +63,103 @@ MODULES = {
             "engines.registered",
         ),
     ),
+    "engines.aof_audit": Place("engines", ("engines.auditing", "engines.base")),
+    "engines.auditing": Place(
+        "engines", ("engines.base", "engines.lmdb_store", "engines.lmdb_walk")
+    ),
+    "engines.backup": Place("engines", ("engines",)),
+    "engines.backup_helper": Place(
+        "engines", ("engines", "engines.backup", "engines.helper", "engines.lmdb_store")
+    ),
     "engines.base": Place("engines", ("engines.reports",)),
-    "engines.reports": Place("engines"),
+    "engines.checkpointer": Place(
+        "engines",
+        (
+            "engines.fold_helper",
+            "engines.lmdb_store",
+            "engines.memtable",
+            "engines.read_cache",
+            "engines.slots",
+            "engines.upkeep",
+        ),
+    ),
+    "engines.commit_queue": Place("engines"),
+    "engines.compact_helper": Place("engines", ("engines.helper",)),
+    "engines.compactor": Place(
+        "engines", ("engines.compact_helper", "engines.memory_table", "engines.upkeep")
+    ),
+    "engines.durable_memory": Place(
+        "engines",
+        (
+            "engines.aof_audit",
+            "engines.auditing",
+            "engines.backup",
+            "engines.backup_helper",
+            "engines.base",
+            "engines.compactor",
+            "engines.identity",
+            "engines.logged",
+            "engines.memory_reader",
+            "engines.memory_table",
+            "engines.opening",
+            "engines.slots",
+        ),
+    ),
     "engines.envelope": Place("engines"),
+    "engines.fold_helper": Place("engines", ("engines.helper", "engines.lmdb_store")),
+    "engines.helper": Place("engines"),
+    "engines.hybrid": Place(
+        "engines",
+        (
+            "engines.auditing",
+            "engines.backup",
+            "engines.backup_helper",
+            "engines.base",
+            "engines.checkpointer",
+            "engines.logged",
+            "engines.merging",
+            "engines.opening",
+            "engines.read_cache",
+            "engines.slots",
+        ),
+    ),
+    "engines.identity": Place("engines"),
     "engines.key_runs": Place("engines", ("engines.envelope",)),
-    "engines.lmdb_store": Place("engines", ("engines.envelope", "engines.key_runs")),
+    "engines.lmdb_batch": Place("engines", ("engines.envelope",)),
+    "engines.lmdb_reader": Place(
+        "engines",
+        (
+            "engines.auditing",
+            "engines.backup",
+            "engines.base",
+            "engines.identity",
+            "engines.lmdb_snapshot",
+            "engines.lmdb_walk",
+            "engines.memtable",
+            "engines.merging",
+            "engines.opening",
+            "engines.read_cache",
+            "engines.read_only",
+            "engines.slots",
+        ),
+    ),
+    "engines.lmdb_snapshot": Place("engines", ("engines.lmdb_store",)),
+    "engines.lmdb_store": Place(
+        "engines", ("engines.envelope", "engines.key_runs", "engines.lmdb_batch")
+    ),
     "engines.lmdb_walk": Place(
         "engines",
-        ("engines.base", "engines.envelope", "engines.helper", "engines.lmdb_store"),
+        (
+            "engines.base",
+            "engines.envelope",
+            "engines.helper",
+            "engines.lmdb_batch",
+            "engines.lmdb_store",
+        ),
     ),
-    "engines.slots": Place("engines", ("engines.base",)),
-    "engines.helper": Place("engines"),
-    "engines.refusals": Place("engines"),
-    "engines.fold_helper": Place("engines", ("engines.helper", "engines.lmdb_store")),
-    "engines.read_cache": Place("engines", ("engines.slots",)),
-    "engines.identity": Place("engines"),
-    "engines.staging": Place("engines", ("engines.slots",)),
-    "engines.memtable": Place("engines", ("engines.slots", "engines.staging")),
-    "engines.upkeep": Place("engines", ("engines.helper",)),
     "engines.logged": Place(
         "engines",
         (
-            "engines",
             "engines.base",
             "engines.refusals",
             "engines.slots",
@@ -91,6 +167,23 @@ MODULES = {
             "engines.upkeep",
         ),
     ),
+    "engines.memory": Place("engines", ("engines.base", "engines.slots")),
+    "engines.memory_reader": Place(
+        "engines",
+        (
+            "engines.auditing",
+            "engines.backup",
+            "engines.base",
+            "engines.identity",
+            "engines.memory_table",
+            "engines.opening",
+            "engines.read_only",
+        ),
+    ),
+    "engines.memory_table": Place(
+        "engines", ("engines.base", "engines.slots", "engines.staging")
+    ),
+    "engines.memtable": Place("engines", ("engines.slots", "engines.staging")),
     "engines.merging": Place(
         "engines",
         (
@@ -101,13 +194,9 @@ MODULES = {
             "engines.slots",
         ),
     ),
-    "engines.auditing": Place(
-        "engines", ("engines.base", "engines.lmdb_store", "engines.lmdb_walk")
-    ),
     "engines.opening": Place(
         "engines",
         (
-            "engines",
             "engines.base",
             "engines.identity",
             "engines.lmdb_store",
@@ -116,64 +205,45 @@ MODULES = {
             "engines.slots",
         ),
     ),
-    "engines.checkpointer": Place(
+    "engines.persistent": Place(
         "engines",
         (
-            "engines",
-            "engines.fold_helper",
-            "engines.lmdb_store",
-            "engines.memtable",
-            "engines.read_cache",
-            "engines.slots",
-            "engines.upkeep",
-        ),
-    ),
-    "engines.memory_table": Place(
-        "engines", ("engines.base", "engines.slots", "engines.staging")
-    ),
-    "engines.compact_helper": Place("engines", ("engines", "engines.helper")),
-    "engines.compactor": Place(
-        "engines",
-        (
-            "engines",
-            "engines.compact_helper",
-            "engines.memory_table",
-            "engines.upkeep",
-        ),
-    ),
-    "engines.aof_audit": Place("engines", ("engines.auditing", "engines.base")),
-    "engines.durable_memory": Place(
-        "engines",
-        (
-            "engines",
-            "engines.aof_audit",
+            "engines.backup_helper",
             "engines.base",
-            "engines.compactor",
-            "engines.identity",
-            "engines.logged",
-            "engines.memory_table",
-            "engines.opening",
+            "engines.commit_queue",
+            "engines.envelope",
+            "engines.lmdb_batch",
+            "engines.lmdb_walk",
+            "engines.refusals",
+            "engines.shared_store",
+            "engines.shared_writes",
             "engines.slots",
         ),
     ),
-    "engines.memory": Place("engines", ("engines.base", "engines.slots")),
-    "engines.hybrid": Place(
+    "engines.read_cache": Place("engines", ("engines.slots",)),
+    "engines.read_only": Place(
+        "engines", ("engines.base", "engines.refusals", "engines.slots")
+    ),
+    "engines.refusals": Place("engines"),
+    "engines.registered": Place("engines", ("engines.base",)),
+    "engines.reports": Place("engines"),
+    "engines.shared_store": Place(
+        "engines",
+        ("engines.base", "engines.identity", "engines.lmdb_store", "engines.lmdb_walk"),
+    ),
+    "engines.shared_writes": Place(
         "engines",
         (
-            "engines",
-            "engines.auditing",
             "engines.base",
-            "engines.checkpointer",
-            "engines.logged",
-            "engines.memtable",
-            "engines.merging",
-            "engines.opening",
-            "engines.read_cache",
+            "engines.commit_queue",
+            "engines.envelope",
+            "engines.lmdb_batch",
             "engines.slots",
         ),
     ),
-    "engines.persistent": Place("engines", ("engines.base", "engines.lmdb_store")),
-    "inspection.*": Place("inspection"),
+    "engines.slots": Place("engines", ("engines.base",)),
+    "engines.staging": Place("engines", ("engines.slots",)),
+    "engines.upkeep": Place("engines", ("engines.helper",)),
     "wal.*": Place("log"),
     "aof.*": Place("log"),
     "net_ops": Place("segment", ("log_reader",)),
@@ -192,10 +262,16 @@ MODULES = {
     "exttypes": Place("format"),
     "failures": Place("format"),
     "metafile": Place("storage", ("storage.*",)),
-    "storage.*": Place("storage", ("locking", "os_errors", "read_file")),
+    "storage.*": Place(
+        "storage",
+        ("liveness", "locking", "mounts", "os_errors", "os_file", "read_file"),
+    ),
+    "os_file": Place("storage", ("os_errors",)),
     "read_file": Place("storage", ("os_errors",)),
     "os_errors": Place("storage"),
-    "locking": Place("storage"),
+    "liveness": Place("storage"),
+    "locking": Place("storage", ("os_errors",)),
+    "mounts": Place("storage"),
     "paths": Place("storage"),
     "options": Place("base", ("errors",)),
     "errors": Place("base"),

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from hypercache import Cache
-from tests.conftest import Opened
+from hypercache.testing.opened import Opened
 from tests.support.clock import FakeClock
 from tests.support.engines import OpenEngine, cache_over
 

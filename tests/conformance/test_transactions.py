@@ -196,6 +196,11 @@ def test_what_cannot_be_done_inside_is_refused(filled):
                 refused()
         with pytest.raises(TransactionError):
             filled.wait_durable(0)
+        with pytest.raises(TransactionError):
+            filled._engine.compact()
+        with pytest.raises(TransactionError):
+            filled._engine.backup("nowhere")
+        assert filled._engine.refresh() == filled.stats().appended_lsn
         assert filled.stats().engine
         filled.set("d", 4)
     assert contents(filled) == {b"a": 10, b"b": 20, b"c": 3, b"d": 4}

@@ -244,7 +244,7 @@ def test_files_in_the_working_directory_do_not_get_in_the_way(closed_store, tmp_
         with Cache(sys.argv[1], verify="full", checkpoint_bytes=4096) as cache:
             for n in range(300):
                 cache.set("n", "v" * 100)
-            print(cache.check(), cache.stats().checkpoint_error)
+            print(cache.check(), cache.stats().maintenance_error)
     """
     # -P: the program itself does not look there either.
     done = subprocess.run(

@@ -7,30 +7,34 @@ and compared, as a whole, with the history.
 
 import errno
 import logging
-import random
-import sys
-from collections.abc import Callable
 
 import pytest
 
-from hypercache.engines.base import Delete, KeyOp, Put, Touch, changed_entry
-from hypercache.engines.hybrid import HybridEngine
+from hypercache.engines.base import Delete, Put
 from hypercache.errors import (
     CorruptionError,
     DiskFullError,
     HyperCacheError,
     StorageError,
-    UnsupportedFormatError,
 )
 from hypercache.segment import SegmentReader
 from tests.support import crashstore
-from tests.support.crashstore import Content, open_engine, recovered
-from tests.support.powercut import PowerCuts
+from tests.support.crash_runs import (
+    Run,
+    batches,
+    check,
+    check_all,
+    crashed_sessions,
+    differs,
+    sessions,
+    singles,
+    tiny_segments,
+    unsynced_rolls,
+    value,
+)
+from tests.support.crashstore import Content, recovered
 from tests.support.simdisk import Fault, Image, SimDisk
 
-SEED = 20_250_101
-IMAGES_PER_STEP = 24
-RECOVERY_SAMPLE = 60  # images of each workload whose recovery is crashed, too
 LOG = "/store/wal"
 
 
@@ -40,108 +44,6 @@ def _simulated_lmdb(monkeypatch):
     logging.disable(logging.CRITICAL)  # thousands of torn tails are cut in here
     yield
     logging.disable(logging.NOTSET)
-
-
-class Run:
-    """Drive one engine, keep its history, and collect every crash on the way.
-
-    `states` has what must be found at each LSN at which a batch ends.
-    """
-
-    def __init__(
-        self, disk: SimDisk, *, limit: int = IMAGES_PER_STEP, **changes
-    ) -> None:
-        self.disk, self.changes = disk, changes
-        self.cuts = PowerCuts(disk, SEED, limit)
-        self.states: dict[int, Content] = {0: {}}
-        self.last = self.promised = 0
-        self.engine: HybridEngine | None = None
-        disk.on_step = self._collect
-        self.open()
-
-    def open(self) -> None:
-        self.engine = open_engine(self.disk, **self.changes)
-        assert self.engine.stats().appended_lsn == self.last
-
-    def close(self) -> None:
-        self.engine.close()
-
-    def put(self, key: bytes, value: bytes) -> None:
-        self._do([Put(key, value)], lambda: self.engine.put(key, value))
-
-    def apply(self, *batch: KeyOp) -> None:
-        self._do(batch, lambda: self.engine.apply(batch))
-
-    def clear(self) -> None:
-        self._note(self.last + 1, {})
-        self._acknowledged(self.engine.clear())
-
-    def _do(self, batch, write: Callable[[], int]) -> None:
-        content, lsn = dict(self.states[self.last]), self.last
-        for op in batch:
-            if isinstance(op, Touch) and op.key not in content:
-                continue
-            entry, lsn = changed_entry(content.get(op.key), op), lsn + 1
-            content.pop(op.key, None)
-            if entry is not None:
-                content[op.key] = entry
-        self._note(lsn, content)
-        try:
-            self._acknowledged(write())
-        except StorageError:
-            self.last = self.engine.stats().appended_lsn
-            raise
-
-    def _note(self, lsn: int, content: Content) -> None:
-        self.states[lsn] = content
-        self._next = lsn
-
-    def _acknowledged(self, lsn: int) -> None:
-        assert lsn == self._next
-        self.last = lsn
-        if self.engine.stats().sync == "always":
-            self.promised = lsn
-
-    def _collect(self) -> None:
-        if self.engine is not None:  # what it calls durable is a promise, too
-            self.promised = max(self.promised, self.engine._state.synced_lsn)
-        self.cuts.collect(self.promised)
-
-
-def value(number: int, size: int) -> bytes:
-    return b"%04d:" % number + random.Random(number).randbytes(size)
-
-
-def singles(run: Run) -> None:
-    for number in range(24):
-        run.put(b"key%d" % (number % 7), value(number, number * 37 % 400))
-
-
-def batches(run: Run) -> None:
-    for number in range(10):
-        a, b, c = (b"%s%d" % (name, number % 3) for name in (b"a", b"b", b"c"))
-        run.apply(
-            Put(a, value(number, 300)),
-            Put(b, value(number, 5), 2_000_000_000_000 + number),
-            Delete(c),
-            Touch(b, 0),
-            Touch(b"absent", 5),
-            Put(c, value(number, 60)),
-        )
-        if number == 6:
-            run.clear()
-
-
-def unsynced_rolls(run: Run) -> None:
-    for number in range(50):
-        run.put(b"key%d" % (number % 11), value(number, number * 53 % 500))
-        if number == 30:
-            run.engine.sync()
-
-
-def tiny_segments(run: Run) -> None:
-    for number in range(12):
-        run.put(b"key%d" % number, value(number, 3900))
 
 
 def checkpoints(run: Run) -> None:
@@ -154,22 +56,6 @@ def checkpoints(run: Run) -> None:
             run.clear()
     run.engine.checkpoint()
     run.engine.checkpoint()
-
-
-def sessions(run: Run) -> None:
-    for session in range(3):
-        run.put(b"session", value(session, 10))
-        run.apply(Put(b"a%d" % session, b"1"), Put(b"b%d" % session, b"2"))
-        run.close()
-        run.open()
-
-
-def crashed_sessions(run: Run) -> None:
-    for session in range(3):
-        for number in range(3):
-            run.put(b"%d-%d" % (session, number), value(number, 1700))
-        run.disk._locks.clear()  # the process dies, the machine does not
-        run.open()
 
 
 WORKLOADS = {
@@ -185,48 +71,6 @@ WORKLOADS = {
     "sessions": (sessions, {}),
     "crashed sessions": (crashed_sessions, {"sync": "no"}),
 }
-
-
-def check(run: Run, image: Image, promised: int) -> tuple[int, Content]:
-    """Recover an image and compare it with the history."""
-    lsn, content = recovered(SimDisk(image))
-    assert lsn >= promised, f"LSN {promised} was promised, {lsn} is there"
-    assert lsn in run.states, f"LSN {lsn} is inside a batch, or was never written"
-    assert content == run.states[lsn]
-    return lsn, content
-
-
-def check_recovery(run: Run, image: Image, promised: int) -> None:
-    """Crash the recovery of an image at every step: each ends the same."""
-    disk = SimDisk(image)
-    again = PowerCuts(disk, SEED, IMAGES_PER_STEP)
-    disk.on_step = lambda: again.collect(0)
-    found = recovered(disk)
-    for second, _ in again.images.values():
-        assert recovered(SimDisk(second)) == found
-    # What is written after a crash survives the next one (nothing hides behind a tail).
-    disk = SimDisk(image)
-    cuts = PowerCuts(disk, SEED, 4)
-    lsn = open_engine(disk).put(b"after the crash", b"x")
-    cuts.collect(lsn)
-    for third, _ in cuts.images.values():
-        at, content = recovered(SimDisk(third))
-        assert at == lsn
-        assert content.pop(b"after the crash").value == b"x"
-        assert content == run.states[found[0]]
-
-
-def check_all(run: Run) -> int:
-    counts = f"{len(run.disk.trace)} steps, {len(run.cuts.images)} images"
-    sys.stdout.write(f"seed {SEED}: {counts}\n")
-    images = list(run.cuts.images.values())
-    for image, promised in images:
-        check(run, image, promised)
-    for image, promised in random.Random(SEED).sample(
-        images, min(RECOVERY_SAMPLE, len(images))
-    ):
-        check_recovery(run, image, promised)
-    return len(images)
 
 
 @pytest.mark.parametrize("name", WORKLOADS)
@@ -317,14 +161,6 @@ def sealed_log() -> tuple[Image, tuple[int, Content]]:
         run.apply(Put(b"both", b"%d" % number), Put(b"keys", b"%d" % number))
     image, _ = list(run.cuts.images.values())[-1]
     return image, recovered(SimDisk(image))
-
-
-def differs(image: Image, expected: tuple[int, Content]) -> bool:
-    """Tell whether damage changed anything without being reported."""
-    try:
-        return recovered(SimDisk(image)) != expected
-    except (CorruptionError, UnsupportedFormatError):
-        return False
 
 
 def sealed_segments(image: Image) -> list[str]:

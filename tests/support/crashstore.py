@@ -1,7 +1,7 @@
-"""A hybrid store on a simulated disk, with a stand-in for LMDB that commits atomically.
+"""A store on a simulated disk, with a stand-in for LMDB that commits atomically.
 
 `install` puts the stand-in in the place of LMDB. Everything else that runs is the real
-code: creation, log, group commit, checkpoints, recovery.
+code: creation, log, group commit, checkpoints, compactions, recovery.
 """
 
 from __future__ import annotations
@@ -13,8 +13,11 @@ from typing import Any
 import msgpack
 import pytest
 
+from hypercache import net_ops
+from hypercache.aof import base, compact
 from hypercache.engines import lmdb_walk, opening
 from hypercache.engines.base import Entry, changed_entry
+from hypercache.engines.durable_memory import DurableMemoryEngine
 from hypercache.engines.envelope import Stored
 from hypercache.engines.hybrid import HybridEngine
 from hypercache.engines.lmdb_store import StoreState
@@ -26,6 +29,11 @@ from tests.support.simdisk import SimDisk
 ROOT = "/store"
 UUID = "0123456789abcdef" * 2
 Content = dict[bytes, Entry]
+Engine = HybridEngine | DurableMemoryEngine
+ENGINES: dict[str, type[Engine]] = {
+    "hybrid": HybridEngine,
+    "memory": DurableMemoryEngine,
+}
 
 
 class SimStore:
@@ -101,7 +109,19 @@ def install(monkeypatch: pytest.MonkeyPatch, uuid: str = UUID) -> None:
     monkeypatch.setattr(lmdb_walk, "verify", lambda *_: [])
 
 
-def open_engine(disk: SimDisk, **changes: Any) -> HybridEngine:
+def install_small_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let a compaction of a few entries have many blocks, and pause many times."""
+    monkeypatch.setattr(base, "BLOCK_BYTES", 700)
+    monkeypatch.setattr(compact, "_STEP_COUNT", 3)
+    monkeypatch.setattr(net_ops, "STEP_COUNT", 5)
+
+
+def open_engine(
+    disk: SimDisk,
+    engine: str = "hybrid",
+    clock: FakeClock | None = None,
+    **changes: Any,
+) -> Any:
     """Open the store on this disk; small segments, no threads, always synced."""
     given: dict[str, Any] = {
         "sync": "always",
@@ -112,10 +132,11 @@ def open_engine(disk: SimDisk, **changes: Any) -> HybridEngine:
         "maintenance": "inline",
     }
     options = Options.resolve(**{**given, **changes})
-    return HybridEngine(ROOT, options, storage=disk, clock=FakeClock())
+    kind = ENGINES[engine]
+    return kind(ROOT, options, storage=disk, clock=clock or FakeClock())
 
 
-def recovered(disk: SimDisk, **changes: Any) -> tuple[int, Content]:
+def recovered(disk: SimDisk, engine: str = "hybrid") -> tuple[int, Content]:
     """Open the store, and return the LSN it has reached and everything in it."""
-    engine = open_engine(disk, **changes)
-    return engine.stats().appended_lsn, dict(engine.scan())
+    opened = open_engine(disk, engine)
+    return opened.apply([]), dict(opened.scan())

@@ -19,6 +19,7 @@ from hypercache.engines import (
     DurableMemoryEngine,
     HybridEngine,
     MemoryEngine,
+    PersistentEngine,
     StorageEngine,
 )
 from hypercache.options import Options
@@ -44,6 +45,8 @@ WRITE = {
     "compact_min_bytes": 32768,
 }
 
+LMDB = {"sync": "always", "allow_unsafe_sync": True}
+
 OpenEngine = Callable[..., StorageEngine]
 OpenCache = Callable[..., Cache]
 
@@ -60,6 +63,10 @@ def _durable_memory(path: str, options: Options, clock: Clock | None) -> Storage
     return DurableMemoryEngine(path, options, clock=clock)
 
 
+def _persistent(path: str, options: Options, clock: Clock | None) -> StorageEngine:
+    return PersistentEngine(path, options, clock=clock)
+
+
 def _hybrid(path: str, options: Options, clock: Clock | None) -> StorageEngine:
     return HybridEngine(path, options, clock=clock)
 
@@ -74,10 +81,13 @@ class EngineCase:
     # As in hypercache.testing.engine_conformance: what the suite may expect.
     plain_after: tuple[str, ...] = ("sync", "checkpoint", "close")
     has_backup: bool = False
+    policies: tuple[str, ...] = ("always", "everysec", "no")
 
     def open_engine(
         self, path: Path, clock: Clock | None = None, **changes: Any
     ) -> StorageEngine:
+        if changes.get("sync", "always") not in self.policies:
+            pytest.skip(f"{self.name} has no sync={changes['sync']!r}")
         options = tiny_options(**{**self.settings, **changes})
         return self.factory(str(path), options, clock)
 
@@ -94,6 +104,7 @@ ENGINES = (
     EngineCase("memory-write", _durable_memory, settings=WRITE),
     EngineCase("hybrid-mmap", _hybrid, helpers=False, settings=MMAP),
     EngineCase("hybrid-write", _hybrid, settings=WRITE),
+    EngineCase("persistent", _persistent, settings=LMDB, policies=("always", "no")),
 )
 DURABLE = tuple(case for case in ENGINES if case.durable)
 VOLATILE = tuple(case for case in ENGINES if not case.durable)
@@ -109,6 +120,12 @@ durable_engines = pytest.mark.parametrize(
 )
 volatile_engines = pytest.mark.parametrize(
     "engine_case", VOLATILE, ids=case_name, indirect=True
+)
+hybrid_engines = pytest.mark.parametrize(
+    "engine_case",
+    [case for case in DURABLE if case.name.startswith("hybrid")],
+    ids=case_name,
+    indirect=True,
 )
 
 

@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hypercache import frame
-from hypercache.frame import FrameScanner, Hole
+from hypercache.frame import BytesSource, FrameScanner, Hole, Window
 
 SEED = 0x12345678
 START = 64
@@ -34,7 +34,7 @@ def scanned(data, lsn=1):
     lsn=st.integers(0, 2**64 - 2),
     synced=st.integers(0, 2**64 - 1),
     ops=st.integers(0, 2**32 - 1),
-    kind=st.sampled_from([frame.KIND_OPS, frame.KIND_FOOTER]),
+    kind=st.sampled_from(sorted(frame.KINDS)),
     payload=st.binary(max_size=200),
     behind=st.binary(max_size=40),
 )
@@ -86,7 +86,7 @@ def test_an_announced_length_beyond_the_data_is_refused_before_it_is_used():
     assert found == "the file ends inside a frame"
 
 
-@pytest.mark.parametrize(("kind", "flags"), [(0, 0), (3, 0), (1, 1), (2, 128)])
+@pytest.mark.parametrize(("kind", "flags"), [(0, 0), (4, 0), (1, 1), (2, 128)])
 def test_unknown_kinds_and_flags_are_named(kind, flags):
     rest = frame.REST.pack(0, 1, 0, 0, kind, flags, frame.MAGIC)
     crc = frame.crc32c(rest, SEED ^ START)
@@ -143,18 +143,120 @@ def test_valid_frames_behind_a_hole_are_found_and_no_others():
 
 @settings(deadline=None)
 @given(gap=st.integers(1, 200), step=st.sampled_from([1, 7, 32, 64]))
-def test_the_search_for_the_magic_misses_nothing_between_two_pieces(gap, step):
+def test_the_search_for_the_magic_misses_nothing_between_two_windows(gap, step):
     wanted = gap + START
-    data = memoryview(bytes(wanted) + encoded(wanted))
-    assert frame._next_magic(data, 1, step) == wanted
-    assert frame._next_magic(data, wanted, step) == wanted
-    assert frame._next_magic(data, wanted + 1, step) == -1
+    data = BytesSource(bytes(wanted) + encoded(wanted))
+    window = Window(data, step=step)
+    assert window.find_candidate(1) == wanted
+    assert window.find_candidate(wanted) == wanted
+    assert window.find_candidate(wanted + 1) == -1
 
 
 @pytest.mark.parametrize("length", [0, 1, 7, 8, 9, 16, 17])
-def test_is_zero_sees_every_byte_whatever_the_step(length):
-    assert frame.is_zero(memoryview(bytes(length)), step=8)
+def test_the_end_is_zero_only_if_every_byte_is_whatever_the_step(length):
+    assert Window(BytesSource(bytes(length)), step=8).is_zero_from(0)
     for at in range(length):
         data = bytearray(length)
         data[at] = 1
-        assert not frame.is_zero(memoryview(data), step=8)
+        window = Window(BytesSource(data), step=8)
+        assert not window.is_zero_from(0)
+        assert window.is_zero_from(at + 1)
+
+
+class Counted(BytesSource):
+    """A Source that remembers the largest piece it was asked for."""
+
+    largest = 0
+
+    def read_at(self, offset, length):
+        self.largest = max(self.largest, length)
+        return super().read_at(offset, length)
+
+
+class Shrinking(BytesSource):
+    """A file that a writer cuts after it was opened."""
+
+    def read_at(self, offset, length):
+        return super().read_at(offset, max(0, min(length, self.cut - offset)))
+
+
+def through(source, step, limit=None):
+    scanner = FrameScanner(source, START, SEED, 1, limit, step)
+    return [bytes(found.payload) for found in scanner], scanner
+
+
+PAYLOADS = [b"a" * size for size in (0, 1, 31, 200, 5, 64, 33, 0, 90)]
+
+
+@pytest.mark.parametrize("step", [1, 31, 32, 33, 64, 100, 1 << 20])
+def test_frames_are_found_across_the_borders_of_windows(step):
+    data = log_of(*PAYLOADS)
+    payloads, scanner = through(BytesSource(data), step)
+    assert payloads == PAYLOADS
+    assert (scanner.hole, scanner.offset) == (None, len(data))
+
+
+@pytest.mark.parametrize("step", [1, 31, 32, 33, 64, 100, 1 << 20])
+def test_a_hole_is_found_at_every_border_of_a_window(step):
+    whole = log_of(*PAYLOADS)
+    frames = list(FrameScanner(whole, START, SEED, 1))
+    for lost in frames:
+        data = bytearray(whole)
+        data[lost.offset] ^= 1
+        payloads, scanner = through(BytesSource(data), step)
+        assert payloads == PAYLOADS[: lost.lsn - 1]
+        assert scanner.hole == Hole(lost.offset, "the checksum does not match")
+        behind = [found.lsn for found in scanner.frames_behind_hole()]
+        assert behind == [found.lsn for found in frames if found.lsn > lost.lsn]
+
+
+@pytest.mark.parametrize("step", [16, 64, 1 << 20])
+def test_zeros_through_several_windows_are_the_plain_end(step):
+    data = log_of(b"a")
+    _, scanner = through(BytesSource(data + bytes(1000)), step)
+    assert (scanner.hole, scanner.offset) == (None, len(data))
+    _, scanner = through(BytesSource(data + bytes(1000) + b"\1"), step)
+    assert scanner.hole == Hole(len(data), "no frame starts here")
+
+
+def test_a_window_grows_for_a_large_frame_and_shrinks_behind_it():
+    large = bytes(5000)
+    source = Counted(log_of(b"a", large, *[b"b"] * 500))
+    payloads, _ = through(source, 256)
+    assert payloads == [b"a", large, *[b"b"] * 500]
+    assert source.largest == frame.HEADER_BYTES + len(large)
+
+
+def test_an_announced_length_reads_no_more_than_the_source_holds():
+    data = bytearray(log_of(b"a") + bytes(3000))
+    data[START + 4 : START + 8] = b"\xff\xff\xff\x3f"
+    source = Counted(data)
+    _, scanner = through(source, 256)
+    assert scanner.hole == Hole(START, "the file ends inside a frame")
+    assert list(scanner.frames_behind_hole()) == []
+    assert source.largest <= 256
+
+
+@pytest.mark.parametrize("step", [16, 1 << 20])
+def test_nothing_behind_the_limit_is_read(step):
+    first, data = log_of(b"a"), log_of(b"a", b"b")
+    payloads, scanner = through(BytesSource(data), step, len(first))
+    assert (payloads, scanner.hole) == ([b"a"], None)
+    _, scanner = through(BytesSource(data), step, len(data) - 1)
+    assert scanner.hole == Hole(len(first), "the file ends inside a frame")
+    assert list(scanner.frames_behind_hole()) == []
+    payloads, scanner = through(BytesSource(data), step, len(data) + 100)
+    assert (payloads, scanner.hole) == ([b"a", b"b"], None)
+
+
+@pytest.mark.parametrize("step", [16, 64, 1 << 20])
+def test_a_file_cut_while_it_is_read_ends_there(step):
+    first = log_of(b"a")
+    source = Shrinking(log_of(b"a", b"b", b"c"))
+    source.cut = len(first)
+    payloads, scanner = through(source, step)
+    assert (payloads, scanner.hole, scanner.size_bytes) == ([b"a"], None, len(first))
+    source.cut = len(first) + 5
+    payloads, scanner = through(source, step)
+    assert payloads == [b"a"]
+    assert scanner.hole == Hole(len(first), "the file ends inside a frame header")

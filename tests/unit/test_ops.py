@@ -29,6 +29,18 @@ def test_a_batch_reads_back_as_it_was_written(batch):
     assert list(ops.decode(encoded(*batch), len(batch))) == batch
 
 
+@given(st.lists(any_op, max_size=20))
+def test_the_sizes_of_ops_are_those_they_have_alone(batch):
+    sized = ops.decode_sized(encoded(*batch), len(batch))
+    assert list(sized) == [(op, len(encoded(op))) for op in batch]
+
+
+@pytest.mark.parametrize("array", [{1: 2, 3: 4, 5: 6}, [1, "k", b"v"], [1, b"k", 7], 9])
+def test_an_array_that_is_no_op_is_an_error(array):
+    with pytest.raises(ValueError, match=r"no op|another type|map key"):
+        ops.decode(msgpack.packb(array), 1)
+
+
 @pytest.mark.parametrize(
     ("op", "array"),
     [

@@ -42,6 +42,11 @@ def test_the_default_policy_loses_at_most_a_second():
     assert Options.resolve().sync is SyncPolicy.EVERYSEC
 
 
+def test_the_default_policy_of_the_persistent_engine_is_always():
+    assert Options.resolve(engine="persistent").sync is SyncPolicy.ALWAYS
+    assert Options.resolve(engine="hybrid") == Options()
+
+
 @pytest.mark.parametrize(("name", "kind"), CHOICES.items())
 def test_every_word_of_a_choice_is_taken(name, kind):
     for member in kind:
@@ -103,6 +108,7 @@ def test_every_field_can_be_set_through_resolve():
         "map_bytes": MIB,
         "fold_batch": 1,
         "allow_network_fs": True,
+        "allow_unsafe_sync": True,
         "serializer": "json",
     }
     resolved = Options.resolve(**given)

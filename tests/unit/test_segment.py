@@ -244,3 +244,47 @@ def test_cut_back_removes_what_a_failed_append_left():
     writer.cut_back()
     assert writer.append(b"b", 1, 0) == 101
     assert read(file)[0] == [b"a", b"b"]
+
+
+def sealed_with_block(payload):
+    """Return a segment that holds one block frame, as a base does."""
+    data = HEADER.encode()
+    seed = segment.seed_of(data)
+    crc, block = frame.encode(seed, 64, 100, SYNCED, 0, frame.KIND_BLOCK, payload)
+    data += block
+    return data + segment.footer_bytes(
+        seed, len(data), LsnRange(100, 100, SYNCED), digest=crc
+    )
+
+
+def test_blocks_are_read_like_ops_and_take_no_lsn():
+    reader = SegmentReader(sealed_with_block(b"block"), "base")
+    [block] = reader
+    assert (block.kind, block.lsn, block.op_count) == (frame.KIND_BLOCK, 100, 0)
+    assert bytes(block.payload) == b"block"
+    assert (reader.sealed, reader.next_lsn, reader.digest) == (True, 100, block.crc)
+
+
+def test_a_source_is_read_like_bytes():
+    file, writer = written(b"a", b"b")
+    facts = writer.seal(SYNCED)
+    reader = SegmentReader(frame.BytesSource(file.data), file.path)
+    assert [bytes(found.payload) for found in reader] == [b"a", b"b"]
+    assert (reader.sealed, reader.facts, reader.length) == (True, facts, facts.length)
+
+
+def test_a_limit_hides_what_a_writer_does_behind_it():
+    file, writer = written(b"a", reserved=4096)
+    limit = writer.offset
+    writer.append(b"b", 1, 100)
+    reader = SegmentReader(bytes(file.data), file.path, limit)
+    assert [bytes(found.payload) for found in reader] == [b"a"]
+    assert (reader.length, reader.end, reader.hole) == (limit, limit, None)
+    reader = SegmentReader(bytes(file.data), file.path, limit=1 << 20)
+    assert (reader.length, len(list(reader))) == (4096, 2)
+
+
+def test_a_limit_inside_the_header_is_a_damaged_header():
+    file, _ = written(b"a")
+    with pytest.raises(CorruptionError, match="header is damaged"):
+        SegmentReader(bytes(file.data), file.path, limit=HEADER_BYTES - 1)

@@ -6,16 +6,13 @@ import stat
 
 import pytest
 
+from hypercache import read_file
 from hypercache import storage as seam
 from hypercache.errors import DiskFullError, StorageError
-from hypercache.storage import (
-    MappedFile,
-    OsFile,
-    OsStorage,
-    SystemClock,
-    mapped_error,
-    mount_type_in,
-)
+from hypercache.os_errors import NO_SPACE, mapped_error
+from hypercache.mounts import mount_type_in
+from hypercache.os_file import MappedFile, OsFile
+from hypercache.storage import OsStorage, SystemClock
 
 RECORDED = (
     "pwrite",
@@ -118,7 +115,7 @@ def test_writes_are_cut_where_the_kernel_would_cut_them(storage, path, monkeypat
     assert sizes == [4, 4, 2]
 
 
-@pytest.mark.parametrize("number", sorted(seam.NO_SPACE))
+@pytest.mark.parametrize("number", sorted(NO_SPACE))
 @pytest.mark.parametrize("action", ["write", "create", "truncate", "replace"])
 def test_no_space_is_disk_full(number, action):
     error = mapped_error(OSError(number, os.strerror(number)), action, "/x")
@@ -134,7 +131,7 @@ def test_other_errors_are_plain_storage_errors(number):
     assert str(error) == f"cannot write /x: {os.strerror(number)}"
 
 
-@pytest.mark.parametrize("number", [*sorted(seam.NO_SPACE), errno.EIO])
+@pytest.mark.parametrize("number", [*sorted(NO_SPACE), errno.EIO])
 @pytest.mark.parametrize("mapped", [False, True])
 def test_a_failed_sync_is_never_a_full_disk(storage, path, monkeypatch, number, mapped):
     file = storage.create(path, 4096, mapped=mapped)
@@ -146,7 +143,7 @@ def test_a_failed_sync_is_never_a_full_disk(storage, path, monkeypatch, number, 
     assert caught.value.__cause__.errno == number
 
 
-@pytest.mark.parametrize("number", sorted(seam.NO_SPACE))
+@pytest.mark.parametrize("number", sorted(NO_SPACE))
 def test_a_failed_sync_of_a_directory_is_never_a_full_disk(
     storage, tmp_path, monkeypatch, number
 ):
@@ -156,7 +153,7 @@ def test_a_failed_sync_of_a_directory_is_never_a_full_disk(
     assert type(caught.value) is StorageError
 
 
-@pytest.mark.parametrize("number", sorted(seam.NO_SPACE))
+@pytest.mark.parametrize("number", sorted(NO_SPACE))
 def test_a_failed_sync_inside_replace_is_never_a_full_disk(
     storage, path, monkeypatch, number
 ):
@@ -250,6 +247,7 @@ def test_no_symlink_is_followed(storage, tmp_path):
     for act in (
         lambda: storage.create(link, mapped=False),
         lambda: storage.open(link),
+        lambda: storage.open_read(link),
         lambda: storage.read(link),
         lambda: storage.lock(str(tmp_path), link),
     ):
@@ -457,3 +455,54 @@ def test_os_file_is_its_own_window(storage, path):
     assert isinstance(file, OsFile)
     assert file.window is file
     file.close()
+
+
+def test_a_file_is_read_at_offsets(storage, path):
+    storage.replace(path, b"0123456789")
+    with storage.open_read(path) as file:
+        assert (file.path, file.size_bytes) == (path, 10)
+        assert file.read_at(0, 10) == b"0123456789"
+        assert file.read_at(3, 4) == b"3456"
+        assert file.read_at(8, 4) == b"89"
+        assert file.read_at(10, 4) == file.read_at(11, 4) == b""
+
+
+def test_reading_goes_on_without_the_name_and_behind_a_cut(storage, path):
+    storage.replace(path, b"0123456789")
+    with storage.open_read(path) as file:
+        os.truncate(path, 5)
+        storage.unlink(path)
+        assert (file.size_bytes, file.read_at(3, 7)) == (10, b"34")
+
+
+def test_short_reads_are_continued(storage, path, monkeypatch):
+    real = os.pread
+    storage.replace(path, b"0123456789")
+    monkeypatch.setattr(
+        read_file.os, "pread", lambda fd, n, at: real(fd, min(n, 3), at)
+    )
+    with storage.open_read(path) as file:
+        assert file.read_at(1, 8) == b"12345678"
+        assert file.read_at(1, 20) == b"123456789"
+
+
+def test_what_cannot_be_read_is_mapped(storage, path, tmp_path):
+    before = os.listdir("/proc/self/fd")
+    with pytest.raises(StorageError, match="cannot open") as caught:
+        storage.open_read(path)
+    assert isinstance(caught.value.__cause__, FileNotFoundError)
+    with (
+        storage.open_read(str(tmp_path)) as directory,
+        pytest.raises(StorageError, match=f"cannot read {tmp_path}"),
+    ):
+        directory.read_at(0, 10)
+    assert os.listdir("/proc/self/fd") == before
+
+
+def test_a_read_file_is_closed_once(storage, path):
+    storage.replace(path, b"x")
+    file = storage.open_read(path)
+    file.close()
+    file.close()
+    with pytest.raises(StorageError, match="cannot read"):
+        file.read_at(0, 1)

@@ -308,5 +308,12 @@ def test_what_keeps_the_house_rules_is_accepted(body, tmp_path):
     assert messages(check_style.check, tmp_path, {"ops.py": body}) == []
 
 
+def test_the_name_of_a_shipped_test_is_its_docstring(tmp_path):
+    body = "class A:\n    'Do.'\n    def test_it(self): ...\n    def help(self): ...\n"
+    found = messages(check_style.check, tmp_path, {"testing/suite.py": body})
+    assert [text.split(" [")[-1] for text in found] == ["docstring:A.help]"]
+    assert len(messages(check_style.check, tmp_path / "b", {"ops.py": body})) == 2
+
+
 def test_every_style_exception_has_a_reason():
     assert all(check_style.EXCEPTIONS.values())
