@@ -47,7 +47,8 @@ class Cache(StoreHandle):
             a package has registered; None chooses "hybrid" with a path.
         sync: "always" (a call returns when its write is on the medium), "everysec"
             (default: within a second; `kill -9` loses nothing, a power cut at most
-            the last second), or "no" (when the operating system likes).
+            the last second), or "no" (when the operating system likes). "persistent"
+            has "always", and "no" with `allow_unsafe_sync=True` at the store's risk.
         memory_bytes: budget of the read cache of a durable store.
         default_ttl: for writes without a ttl.
         serializer: "msgpack", "json", "bytes", or an object with dumps and loads.

@@ -10,7 +10,6 @@ several processes share the store each adds itself behind the line "shared".
 
 from __future__ import annotations
 
-import contextlib
 import fcntl
 import os
 import threading

@@ -8,16 +8,20 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from operator import itemgetter
 from typing import NamedTuple
 
 from hypercache import ops
 from hypercache.errors import CorruptionError, StorageError
-from hypercache.frame import Frame
+from hypercache.frame import Fields, Frame
 from hypercache.ops import Op
 from hypercache.paths import LogPaths
 from hypercache.read_file import ReadFile
 from hypercache.segment import NO_SEGMENT, SealedFacts, SegmentReader
 from hypercache.storage import Storage
+
+_payload_of = itemgetter(Frame._fields.index("payload"))
+_op_count_of = itemgetter(Frame._fields.index("op_count"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,20 +112,19 @@ class LogReader:
             CorruptionError: a segment is missing, foreign, or damaged where a crash
                 cannot explain it.
         """
-        for lsn, found in self.batches():
+        for lsn, found in self.runs():
             yield from enumerate(found, start=lsn)
 
-    def batches(self) -> Iterator[tuple[int, Sequence[Op]]]:
-        """Yield the ops above the floor frame by frame, with the LSN of the first."""
+    def runs(self) -> Iterator[tuple[int, Sequence[Op]]]:
+        """Yield the ops above the floor, many at once, with the LSN of the first."""
         floor_lsn = self._extent.floor_lsn
         for number in self._extent.numbers:
             with self._open(number) as file:
                 reader = self._reader(number, file)
-                for found in self._frames(reader, file):
-                    lsn = found.lsn
-                    if found.next_lsn > floor_lsn + 1:
-                        batch = self._ops(reader, found)
-                        below = max(0, floor_lsn + 1 - lsn)
+                for run in self._runs(reader, file):
+                    batch, lsn = _decoded(reader.path, run), Frame._make(run[0]).lsn
+                    below = max(0, floor_lsn + 1 - lsn)
+                    if below < len(batch):
                         yield lsn + below, batch[below:] if below else batch
                 self._judge_end(reader)
             self.last, self.next_lsn = reader, reader.next_lsn
@@ -157,15 +160,15 @@ class LogReader:
                 return False  # its creation did not reach the medium: it was empty
             return any(True for _ in reader) or reader.sealed
 
-    def _frames(self, reader: SegmentReader, file: ReadFile) -> Iterator[Frame]:
-        yield from reader
+    def _runs(self, reader: SegmentReader, file: ReadFile) -> Iterator[list[Fields]]:
+        yield from reader.runs()
         while self._held is not None and reader.hole is not None:
             # The writer may have been in the middle of that frame. Those behind it
             # come first, or the frames written meanwhile would look like a proof.
             self._synced_behind = reader.synced_lsn_behind_hole()
             end = reader.end
             reader.look_again(file)
-            yield from reader
+            yield from reader.runs()
             if reader.end == end:
                 return
 
@@ -193,17 +196,6 @@ class LogReader:
             reason = "the segment does not continue the one before it"
             raise CorruptionError(path, reason, lsn=header.first_lsn)
         return reader
-
-    def _ops(self, reader: SegmentReader, found: Frame) -> Sequence[Op]:
-        try:
-            return ops.decode(found.payload, found.op_count)
-        except ValueError as error:
-            raise CorruptionError(
-                reader.path,
-                f"bad payload: {error}",
-                offset=found.offset,
-                lsn=found.lsn,
-            ) from error
 
     def _judge_end(self, reader: SegmentReader) -> None:
         if reader.sealed:
@@ -271,6 +263,30 @@ def hold_all(storage: Storage, paths: LogPaths, extent: Extent) -> HeldLog:
         missing = f"segments {extent.first_segment} to {extent.active_segment}"
         raise CorruptionError(paths.directory, f"not all {missing} are there")
     return held
+
+
+def _decoded(path: str, run: list[Fields]) -> Sequence[Op]:
+    """Return the ops of frames that follow each other.
+
+    Decoded together: a third of the time of frame by frame.
+    """
+    payload = b"".join(map(_payload_of, run))
+    try:
+        return ops.decode(payload, sum(map(_op_count_of, run)))
+    except ValueError:
+        for found in map(Frame._make, run):
+            _decoded_alone(path, found)
+        raise
+
+
+def _decoded_alone(path: str, found: Frame) -> Sequence[Op]:
+    try:
+        return ops.decode(found.payload, found.op_count)
+    except ValueError as error:
+        reason = f"bad payload: {error}"
+        raise CorruptionError(
+            path, reason, offset=found.offset, lsn=found.lsn
+        ) from error
 
 
 def facts_of_last(reader: SegmentReader | None) -> SealedFacts:

@@ -85,13 +85,13 @@ class LogWriter(DurabilityBackend):
 
     def replay(self) -> Iterator[tuple[int, Op]]:
         """Yield every op above the floor with its LSN; note where the log ends."""
-        for lsn, batch in self.batches():
-            yield from enumerate(batch, start=lsn)
+        for lsn, run in self.runs():
+            yield from enumerate(run, start=lsn)
 
-    def batches(self) -> Iterator[tuple[int, Sequence[Op]]]:
-        """Yield the same frame by frame, with the LSN of the first op."""
+    def runs(self) -> Iterator[tuple[int, Sequence[Op]]]:
+        """Yield the same, many ops at once, with the LSN of the first."""
         reader = LogReader(self._storage, self._paths, self._uuid, self.extent)
-        yield from reader.batches()
+        yield from reader.runs()
         reader.refuse_unknown_segments()
         self._next_lsn, self._previous = reader.next_lsn, facts_of_last(reader.last)
         self._sealed, self.torn_tail = reader.ends, reader.torn_tail

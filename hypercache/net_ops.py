@@ -7,8 +7,6 @@ from collections.abc import Generator
 from hypercache.log_reader import LogReader
 from hypercache.ops import Clear, Delete, KeyOp, Put, Touch
 
-STEP_COUNT = 5_000  # ops between two pauses
-
 NetOps = dict[bytes, tuple[int, KeyOp]]
 
 
@@ -20,19 +18,17 @@ def net_ops(reader: LogReader) -> Generator[None, None, tuple[int, NetOps]]:
     """
     cleared_lsn = 0
     net: NetOps = {}
-    count = 0
-    for first_lsn, batch in reader.batches():
-        for lsn, op in enumerate(batch, start=first_lsn):
-            if isinstance(op, Clear):
+    for first_lsn, run in reader.runs():
+        for lsn, op in enumerate(run, start=first_lsn):
+            if type(op) is Put:  # nearly every op, and it needs no look back
+                net[op.key] = lsn, op
+            elif isinstance(op, Clear):
                 cleared_lsn = lsn
                 net.clear()
             else:
                 before = net.get(op.key)
                 net[op.key] = (lsn, _combined(before[1] if before else None, op))
-        count += len(batch)
-        if count >= STEP_COUNT:
-            count = 0
-            yield
+        yield
     return cleared_lsn, net
 
 

@@ -53,14 +53,16 @@ class Options:
     Attributes:
         segment_bytes: largest size of a log segment; the first is 1 MiB and each
             next one twice its predecessor, so that a small store stays small.
-        checkpoint_bytes: log length at which a checkpoint starts by itself. 32 MiB
+        checkpoint_bytes: log length at which a checkpoint starts by itself; with a
+            large store a quarter of its size, up to four times as long. 32 MiB
             replays in well under a second.
         compact_min_bytes: length below which an append-only log is never compacted
             by itself.
         memory_bytes: budget of the hybrid engine's read cache, not counting what
             the log still holds.
         map_bytes: first size of the LMDB map; it doubles whenever it is full.
-        fold_batch: entries per LMDB transaction of a checkpoint.
+        fold_batch: entries per LMDB transaction of a checkpoint; a helper process
+            takes ten times as many.
         read_only: show a store as of the open, changing nothing.
         allow_unsafe_sync: let the persistent engine take sync="no", where a power cut
             may destroy the whole store.

@@ -9,6 +9,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
+from operator import itemgetter
 from typing import NamedTuple
 
 import msgpack
@@ -22,6 +23,7 @@ from hypercache.frame import (
     MAGIC,
     REST,
     BytesSource,
+    Fields,
     Frame,
     FrameScanner,
     Source,
@@ -35,6 +37,7 @@ HEADER_BYTES = 64
 FOOTER_ROOM = 64  # more than a footer can take, kept free in a reserved file
 _HEADER = struct.Struct("<6sH16sQQQQI")
 _CRC = struct.Struct("<I")
+_crc_of = itemgetter(Frame._fields.index("crc"))
 _pack_rest, _pack_crc = REST.pack, CRC.pack
 _DIGEST_MASK = (1 << 64) - 1
 assert _HEADER.size + _CRC.size == HEADER_BYTES
@@ -223,13 +226,23 @@ class SegmentReader:
         )
 
     def __iter__(self) -> Iterator[Frame]:
-        for found in self._scanner:
-            if found.kind == frame.KIND_FOOTER:
-                self._end_with(found)
+        for run in self.runs():
+            yield from map(Frame._make, run)
+
+    def runs(self) -> Iterator[list[Fields]]:
+        """Yield their fields in runs, each emptied when the next one is asked for."""
+        for run in self._scanner.runs():
+            last = Frame._make(run[-1])
+            footer = last if last.kind == frame.KIND_FOOTER else None
+            del last
+            if footer is not None:
+                run.pop()
+            self.digest = (self.digest + sum(map(_crc_of, run))) & _DIGEST_MASK
+            if run:
+                yield run
+            if footer is not None:
+                self._end_with(footer)
                 return
-            self.digest = (self.digest + found.crc) & _DIGEST_MASK
-            yield found
-            del found  # it may be large, and the window moves on
 
     @property
     def end(self) -> int:

@@ -69,7 +69,7 @@ def log_problems(
     """Yield what is wrong with a log of segments up to `end`."""
     reader = LogReader(storage, paths, uuid, extent, end.active_bytes)
     try:
-        for _ in reader.batches():
+        for _ in reader.runs():
             pass
         tail = reader.torn_tail
         if tail is not None:

@@ -28,6 +28,11 @@ from hypercache.wal.fold import fold
 from hypercache.wal.writer import WalWriter
 
 _log = logging.getLogger(__name__)
+# A fold of random keys rewrites most pages of LMDB, so the larger the file is, the more
+# of them it should change at once; up to a limit, because an open replays the log.
+_LMDB_SHARE = 4
+_LONGEST = 4
+_HELPER_BATCH = 10  # a helper holds nobody up: it takes so many times more at once
 
 
 class Checkpointer(Upkeep):
@@ -54,9 +59,14 @@ class Checkpointer(Upkeep):
         self.look()  # what the last process left may be due already
 
     def is_due(self) -> bool:
-        """Tell whether the log is longer than `checkpoint_bytes`."""
+        """Tell whether the log is long enough, see `Options.checkpoint_bytes`."""
+        shortest = self._options.checkpoint_bytes
         waiting_bytes = self._log.sealed_bytes - self._folding_bytes
-        return waiting_bytes >= self._options.checkpoint_bytes
+        if waiting_bytes < shortest:
+            return False
+        info = self._storage.info(self._paths.lmdb_data)
+        share = info.size_bytes // _LMDB_SHARE if info else 0
+        return waiting_bytes >= min(share, _LONGEST * shortest)
 
     def steps(self, in_process: bool) -> Iterator[None]:
         """Make a checkpoint of everything appended."""
@@ -122,7 +132,7 @@ class Checkpointer(Upkeep):
                 self._paths,
                 self._uuid,
                 marker,
-                batch_count,
+                _HELPER_BATCH * batch_count,
                 self._directory_lock.fileno(),
             )
             if reached_lsn is not None:

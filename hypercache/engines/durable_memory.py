@@ -241,7 +241,7 @@ def load(log: AofWriter) -> MemoryTable:
     table = MemoryTable()
     for block in log.base_blocks():
         table.active.update(block)
-    memory_table.replay(table, log.batches())
+    memory_table.replay(table, log.runs())
     table.recount()
     return table
 

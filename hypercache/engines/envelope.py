@@ -21,6 +21,7 @@ SHORT_KEY_BYTES = LMDB_KEY_BYTES - HASH_BYTES
 
 _CRC = struct.Struct("<I")
 _HEAD = struct.Struct("<IBQQ")
+_pack_short, _pack_crc = struct.Struct("<BQQ").pack, _CRC.pack
 _LENGTH = struct.Struct("<H")
 _LONG_KEY = 1
 _DIGEST_FACTOR = 0x9E3779B97F4A7C15  # odd, so that every CRC bit reaches the sum
@@ -65,6 +66,12 @@ def wrap(key: bytes, value: bytes, expires_at_ms: int, lsn: int) -> bytes:
     head = _HEAD.pack(0, flags, expires_at_ms, lsn)[_CRC.size :]
     body = b"".join((head, name, value))
     return _CRC.pack(crc32c(body, crc32c(lmdb_key))) + body
+
+
+def wrap_short(key: bytes, value: bytes, expires_at_ms: int, lsn: int) -> bytes:
+    """Return the same for a short key, in half the time."""
+    body = _pack_short(0, expires_at_ms, lsn) + value
+    return _pack_crc(crc32c(body, crc32c(key))) + body
 
 
 def unwrap(lmdb_key: bytes, data: bytes) -> Stored | None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import os
+import select
 import signal
 import subprocess
 import sys
@@ -17,6 +18,7 @@ from collections.abc import Generator
 from typing import NamedTuple, TypeVar
 
 _log = logging.getLogger(__name__)
+_LOOK_EVERY_S = 0.25
 ResultT = TypeVar("ResultT")
 # Where this package was imported from, so that the helper finds the same one.
 _PACKAGE_ROOT = os.path.dirname(os.path.dirname(os.path.dirname(__file__)))
@@ -109,12 +111,16 @@ def result_of(steps: Generator[None, None, ResultT]) -> ResultT:
 
 def end_with_parent() -> None:
     """End this process as soon as the parent is gone; called by the helper."""
-    threading.Thread(target=_wait_for_end, daemon=True).start()
+    parent = os.getppid()
+    threading.Thread(target=_wait_for_end, args=[parent], daemon=True).start()
 
 
-def _wait_for_end() -> None:
-    # Not sys.stdin, whose lock a thread must not hold when the interpreter ends.
-    os.read(0, 1)
+def _wait_for_end(parent: int) -> None:
+    # The pipe stays open where the parent has forked a child that lives on: so its pid
+    # is looked at, too. Not sys.stdin, whose lock a thread must not hold at the end.
+    while not select.select([0], [], [], _LOOK_EVERY_S)[0]:
+        if os.getppid() != parent:
+            break
     os._exit(1)
 
 

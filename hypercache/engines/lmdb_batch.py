@@ -6,12 +6,13 @@ changes the entries, so the two never part.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any, NamedTuple, Protocol
 
 import msgpack
 
 from hypercache.engines import envelope
-from hypercache.engines.envelope import DIGEST_MASK, Stored
+from hypercache.engines.envelope import DIGEST_MASK, SHORT_KEY_BYTES, Stored
 from hypercache.errors import CorruptionError
 from hypercache.ops import Delete, KeyOp, Put, Touch
 
@@ -38,6 +39,9 @@ class Transaction(Protocol):
 
     def delete(self, key: bytes, /) -> bool:
         """Remove a key."""
+
+    def cursor(self) -> Any:
+        """Return a cursor on the entries."""
 
     def drop(self, db: Any, /, *, delete: bool) -> None:
         """Empty a database."""
@@ -89,6 +93,29 @@ class WriteBatch:
             self._txn.put(lmdb_key, new)
         elif old is not None:
             self._txn.delete(lmdb_key)
+
+    def apply_all(self, ops: Iterable[tuple[int, KeyOp]]) -> None:
+        """Apply many ops, each under its LSN; fastest in the order of their keys."""
+        # One cursor for all: it finds most keys on the page where it is.
+        replace = self._txn.cursor().replace
+        count = digest = expiring = 0
+        for lsn, op in ops:
+            if type(op) is not Put or len(op.key) > SHORT_KEY_BYTES:
+                self.apply(lsn, op)
+                continue
+            new = envelope.wrap_short(*op, lsn)
+            old = replace(op.key, new)
+            come_digest, come_expires = envelope.summarize(new)
+            count, digest = count + 1, digest + come_digest
+            expiring += come_expires
+            if old is not None:
+                gone_digest, gone_expires = envelope.summarize(old)
+                count, digest = count - 1, digest - gone_digest
+                expiring -= gone_expires
+        self._changed = True
+        self._count += count
+        self._digest += digest
+        self._expiring += expiring
 
     def clear(self) -> None:
         """Remove every entry."""

@@ -201,7 +201,7 @@ class LmdbReader(ReadOnlyEngine):
         """Replay the log; tell whether it goes as far as LMDB does."""
         memtable = Memtable()
         try:
-            for first_lsn, batch in reader.batches():
+            for first_lsn, batch in reader.runs():
                 for lsn, op in enumerate(batch, start=first_lsn):
                     opening.replay_op(memtable, self._snapshot, lsn, op)
         except CorruptionError:

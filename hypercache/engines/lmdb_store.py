@@ -193,8 +193,7 @@ class LmdbStore:
         """
 
         def apply(batch: WriteBatch) -> None:
-            for lsn, op in ops:
-                batch.apply(lsn, op)
+            batch.apply_all(ops)
             if reached_lsn is not None:
                 batch.reach(reached_lsn)
 
@@ -220,7 +219,6 @@ class LmdbStore:
                 try:
                     return self._attempt(change)
                 except lmdb.MapFullError:
-                    self.clear_dead_readers()
                     self._grow()
                 except lmdb.Error as error:
                     self._raise_if_full(error)
@@ -250,12 +248,6 @@ class LmdbStore:
         with self._errors(), self._map_lock:
             self._refuse_closed()
             return int(self._env.info()["last_txnid"])
-
-    def last_page(self) -> int:
-        """Return the number of the last page in use; it rises as the file grows."""
-        with self._errors(), self._map_lock:
-            self._refuse_closed()
-            return int(self._env.info()["last_pgno"])
 
     def close(self) -> None:
         """Close the environment; everything committed is on the medium."""

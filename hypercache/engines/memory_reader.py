@@ -133,7 +133,7 @@ class MemoryReader(ReadOnlyEngine):
             log = LogReader(
                 self._storage, paths, self._uuid, manifest.extent, held=held
             )
-            memory_table.replay(table, log.batches())
+            memory_table.replay(table, log.runs())
         table.recount()
         self._base_bytes = manifest.base.length_bytes if manifest.base else 0
         lengths = [end.length_bytes for end in log.ends.values()]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import chain
+from typing import Any, cast
 
 from hypercache.engines.base import Entry
 from hypercache.engines.slots import Slot
@@ -47,16 +49,22 @@ class MemoryTable(StagedTable):
 
     def recount(self) -> None:
         """Account for everything at once, after a load."""
+        slots = self.active.values()
+        if set(map(type, slots)) <= {bytes}:  # a tenth of the time of one by one
+            lengths = chain(map(len, self.active), map(len, cast("Any", slots)))
+            extra_bytes = FRAME_EXTRA_BYTES * len(self.active)
+            self.live_bytes, self.expiring_count = sum(lengths) + extra_bytes, 0
+            return
         self.live_bytes = self.expiring_count = 0
         for key, slot in self.active.items():
             self.account(key, None, slot)
 
 
-def replay(table: MemoryTable, batches: Iterable[tuple[int, Sequence[Op]]]) -> None:
+def replay(table: MemoryTable, runs: Iterable[tuple[int, Sequence[Op]]]) -> None:
     """Apply the ops of a log to a table that nobody reads yet; `recount` afterwards."""
     active = table.active
-    for _, batch in batches:
-        for op in batch:
+    for _, run in runs:
+        for op in run:
             if type(op) is Put:
                 key, value, expires_at_ms = op
                 active[key] = (value, expires_at_ms) if expires_at_ms else value

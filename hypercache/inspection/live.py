@@ -12,9 +12,9 @@ from typing import NamedTuple
 
 from hypercache.ops import Clear, Delete, Op, Put, Touch
 
-BUCKET_COUNT = 256
+BUCKET_COUNT = 1024
 # 12 bytes each; by far the most of the memory that an inspection takes.
-RECORD_COUNT = 4_000_000
+RECORD_COUNT = 3_500_000
 
 # The hash of a key, and what the op does: below, or twice the bytes plus 4, and odd
 # when it has expired.
@@ -39,7 +39,7 @@ class LiveBytes:
         self._now_ms = now_ms
         self._record_count = record_count
         # Records wait in pieces of one size, which leave no gaps in the heap.
-        piece_count = max(1, min(512, record_count // BUCKET_COUNT))
+        piece_count = max(1, min(256, record_count // BUCKET_COUNT))
         self._piece_bytes = piece_count * _RECORD.size
         self._clear()
 

@@ -21,7 +21,8 @@ from typing import NamedTuple
 from crc32c import crc32c
 
 from hypercache.errors import StorageError, StoreLockedError
-from hypercache.storage import FileInfo, mapped_error
+from hypercache.os_errors import mapped_error
+from hypercache.storage import FileInfo
 
 Image = Mapping[str, bytes | None]
 
