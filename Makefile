@@ -14,7 +14,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test check format bench
+.PHONY: help demo test check format bench bench-load
 
 help:
 	@echo "make demo     show the engine at work (installs the core package only)"
@@ -22,6 +22,7 @@ help:
 	@echo "make check    formatting, lint, types and the house rules"
 	@echo "make format   format the code and apply safe fixes"
 	@echo "make bench    run the micro benchmarks"
+	@echo "make bench-load  run the sustained loads (some minutes)"
 
 demo: $(VENV)/.installed-core
 	$(VENV)/bin/hypercache demo
@@ -44,6 +45,9 @@ format: $(VENV)/.installed-test
 
 bench: $(VENV)/.installed-bench
 	$(PY) tools/bench_micro.py
+
+bench-load: $(VENV)/.installed-bench
+	$(PY) tools/bench_load.py
 
 $(VENV)/.installed-core: pyproject.toml | $(VENV)/.created
 	$(PY) -m pip install --quiet -e .

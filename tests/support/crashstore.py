@@ -111,7 +111,7 @@ def install(monkeypatch: pytest.MonkeyPatch, uuid: str = UUID) -> None:
 
 def install_small_steps(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let a compaction of a few entries have many blocks, and pause many times."""
-    monkeypatch.setattr(base, "BLOCK_BYTES", 700)
+    monkeypatch.setattr(base, "BLOCK_BYTES", 500)
     monkeypatch.setattr(compact, "_STEP_COUNT", 3)
     monkeypatch.setattr(net_ops, "STEP_COUNT", 5)
 

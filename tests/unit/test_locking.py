@@ -1,5 +1,6 @@
 """A directory has one owner, who is named, and a forked child is not one."""
 
+import contextlib
 import gc
 import os
 import re
@@ -221,3 +222,78 @@ def test_a_lock_file_that_cannot_be_made_is_a_storage_error(root):
         OsStorage().lock(root, f"{root}/missing/LOCK")
     assert not isinstance(caught.value, StoreLockedError)
     OsStorage().lock(root, f"{root}/LOCK").release()
+
+
+# Shared by several processes
+
+JOIN = """
+    import sys
+    from hypercache.storage import OsStorage
+    lock = OsStorage().lock(sys.argv[1], sys.argv[2], shared=True)
+    print("alone" if lock.alone else "joined", flush=True)
+    for line in sys.stdin:
+        print(getattr(lock, line.strip())(), flush=True)
+"""
+
+
+def ask(process, name):
+    process.stdin.write(f"{name}\n")
+    process.stdin.flush()
+    return process.stdout.readline()
+
+
+def test_the_first_to_share_is_alone_and_lets_the_others_in(root, path):
+    with start_python(JOIN, root, path) as first:
+        assert first.stdout.readline() == "alone\n"
+        with start_python(JOIN, root, path) as second:
+            assert ask(first, "share") == "True\n"
+            assert second.stdout.readline() == "joined\n"
+            assert ask(first, "release") == "None\n"
+            assert ask(second, "try_alone") == "True\n"
+            second.communicate()
+        first.communicate()
+
+
+def test_one_of_several_is_not_alone_and_has_lost_the_lock_when_it_asks(root, path):
+    with start_python(JOIN, root, path) as first:
+        assert first.stdout.readline() == "alone\n"
+        assert ask(first, "share") == "True\n"
+        with start_python(JOIN, root, path) as second:
+            assert second.stdout.readline() == "joined\n"
+            assert ask(second, "try_alone") == "False\n"
+            assert ask(first, "try_alone") == "True\n"
+            second.communicate()
+        first.communicate()
+
+
+def test_who_waits_to_share_follows_an_owner_that_was_killed_before_it_was_ready(
+    root, path
+):
+    with start_python(JOIN, root, path) as first:
+        assert first.stdout.readline() == "alone\n"
+        with start_python(JOIN, root, path) as second:
+            first.kill()
+            assert second.stdout.readline() == "alone\n"
+            second.communicate()
+        first.communicate()
+
+
+def test_an_owner_is_refused_while_the_lock_is_shared_and_told_who_lives(
+    take, root, path
+):
+    with contextlib.ExitStack() as stack:
+        first = stack.enter_context(start_python(JOIN, root, path))
+        assert first.stdout.readline() == "alone\n"
+        assert ask(first, "share") == "True\n"
+        second = stack.enter_context(start_python(JOIN, root, path))
+        assert second.stdout.readline() == "joined\n"
+        with pytest.raises(StoreLockedError) as caught:
+            take()
+        assert caught.value.pid == second.pid
+        second.kill()
+        second.communicate()
+        with pytest.raises(StoreLockedError) as caught:
+            take()
+        assert caught.value.pid == first.pid
+        first.communicate()
+    take()

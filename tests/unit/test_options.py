@@ -107,6 +107,8 @@ def test_every_field_can_be_set_through_resolve():
         "memory_bytes": 1,
         "map_bytes": MIB,
         "fold_batch": 1,
+        "compact_min_bytes": MIB,
+        "read_only": True,
         "allow_network_fs": True,
         "allow_unsafe_sync": True,
         "serializer": "json",

@@ -6,11 +6,11 @@ import stat
 
 import pytest
 
-from hypercache import read_file
+from hypercache import os_file, read_file
 from hypercache import storage as seam
 from hypercache.errors import DiskFullError, StorageError
-from hypercache.os_errors import NO_SPACE, mapped_error
 from hypercache.mounts import mount_type_in
+from hypercache.os_errors import NO_SPACE, mapped_error
 from hypercache.os_file import MappedFile, OsFile
 from hypercache.storage import OsStorage, SystemClock
 
@@ -107,7 +107,7 @@ def test_writes_are_cut_where_the_kernel_would_cut_them(storage, path, monkeypat
         sizes.append(len(data))
         return len(data)
 
-    monkeypatch.setattr(seam, "_WRITE_LIMIT", 4)
+    monkeypatch.setattr(os_file, "_WRITE_LIMIT", 4)
     monkeypatch.setattr(seam.os, "pwrite", count)
     file = storage.create(path, mapped=False)
     file.write_at(0, bytes(10))
@@ -207,7 +207,7 @@ def test_create_refuses_a_file_that_exists(storage, path):
 def test_a_failed_create_leaves_no_file_and_no_descriptor(
     storage, path, monkeypatch, broken
 ):
-    place = seam.mmap if broken == "mmap" else seam.os
+    place = os_file.mmap if broken == "mmap" else seam.os
     monkeypatch.setattr(place, broken, failing(errno.ENOSPC))
     before = os.listdir("/proc/self/fd")
     with pytest.raises(DiskFullError, match="cannot create"):
