@@ -10,7 +10,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol, TypeAlias
+from typing import NamedTuple, Protocol
 
 from crc32c import crc32c
 
@@ -28,6 +28,10 @@ CRC = struct.Struct("<I")
 # Everything behind the CRC: length, lsn, synced_lsn, op count, kind, flags, magic.
 REST = struct.Struct("<IQQIBBH")
 HEADER = struct.Struct("<IIQQIBBH")
+# The same without `synced_lsn`; the last three fields as one number.
+RUN = struct.Struct("<IIQ8xII")
+_OPS_REST = KIND_OPS | MAGIC << 16
+assert RUN.size == HEADER_BYTES
 assert CRC.size + REST.size == HEADER.size == HEADER_BYTES
 
 SEED_MASK = 0xFFFFFFFF
@@ -49,12 +53,12 @@ class BytesSource:
     """A Source of bytes in memory."""
 
     def __init__(self, data: bytes | bytearray | memoryview) -> None:
-        self._data = memoryview(data)
-        self.size_bytes = len(self._data)
+        self.data = memoryview(data)
+        self.size_bytes = len(self.data)
 
     def read_at(self, offset: int, length: int) -> bytes:
         """Copy a piece."""
-        return bytes(self._data[offset : offset + length])
+        return bytes(self.data[offset : offset + length])
 
 
 class Frame(NamedTuple):
@@ -79,8 +83,13 @@ class Frame(NamedTuple):
         return self.lsn + self.op_count
 
 
-# A Frame as a plain tuple.
-Fields: TypeAlias = tuple[int, int, int, int, int, int, memoryview]
+class Run(NamedTuple):
+    """What frames of ops that follow each other say, taken together."""
+
+    lsn: int
+    op_count: int
+    crcs: int
+    payloads: list[bytes]
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,8 +137,8 @@ class Window:
         size = source.size_bytes
         self.end = size if limit is None else min(size, limit)
         self.base = 0  # the offset of the first byte in `view`
-        self._data = b""
-        self.view = memoryview(self._data)
+        self.data = b""
+        self.view = memoryview(self.data)
         self._source, self._step = source, step
 
     def holds(self, offset: int, length: int) -> bool:
@@ -137,7 +146,7 @@ class Window:
         if offset + length > self.end:
             return False
         start = offset - self.base
-        if start < 0 or start + length > len(self._data):
+        if start < 0 or start + length > len(self.data):
             self._move(offset, max(length, self._step))
         return offset + length <= self.end
 
@@ -166,7 +175,7 @@ class Window:
             if not self.holds(offset, 1):
                 return True
             start = offset - self.base
-            piece = self._data[start : start + self._step]
+            piece = self.data[start : start + self._step]
             if piece != bytes(len(piece)):
                 return False
             offset += len(piece)
@@ -176,26 +185,26 @@ class Window:
         """Return the first place from `offset` on that looks like a frame, or -1."""
         while self.holds(offset, HEADER_BYTES):
             start = offset - self.base
-            stop = min(len(self._data), self.end - self.base)
-            at = self._data.find(MAGIC_BYTES, start + MAGIC_OFFSET, stop)
+            stop = min(len(self.data), self.end - self.base)
+            at = self.data.find(MAGIC_BYTES, start + MAGIC_OFFSET, stop)
             if at < 0:
                 # A magic may lie across the border: its first byte is the last here.
                 offset = self.base + stop - HEADER_BYTES + 1
                 continue
             # The kind and the flags stand before the magic: most chance finds end here.
-            if self._data[at - 1] == 0 and self._data[at - 2] in KINDS:
+            if self.data[at - 1] == 0 and self.data[at - 2] in KINDS:
                 return self.base + at - MAGIC_OFFSET
             offset = self.base + at - MAGIC_OFFSET + 1
         return -1
 
     def _move(self, offset: int, length: int) -> None:
         # Let go of the old piece first: one frame may fill it, and may be large.
-        self._data, self.view = b"", memoryview(b"")
+        self.data, self.view = b"", memoryview(b"")
         wanted = min(length, self.end - offset)
-        self._data = self._source.read_at(offset, wanted)
-        self.view, self.base = memoryview(self._data), offset
-        if len(self._data) < wanted:
-            self.end = offset + len(self._data)
+        self.data = self._source.read_at(offset, wanted)
+        self.view, self.base = memoryview(self.data), offset
+        if len(self.data) < wanted:
+            self.end = offset + len(self.data)
 
 
 class FrameScanner:
@@ -227,22 +236,8 @@ class FrameScanner:
         return self._window.end
 
     def __iter__(self) -> Iterator[Frame]:
-        for run in self.runs():
-            yield from map(Frame._make, run)
-
-    def runs(self) -> Iterator[list[Fields]]:
-        """Yield the fields of frames in runs that lie in one window.
-
-        A footer ends a run. A run is emptied when the next one is asked for: it may
-        be large. A replay does little else, and a `Frame` would be a third of it.
-        """
         window = self._window
         while self.offset < window.end:
-            run = self._run_in_window()
-            if run:
-                yield run
-                run.clear()
-            # What is next does not lie in the window, or is no frame that fits.
             found = window.decode_at(self.offset, self._seed)
             if isinstance(found, str):
                 if not window.is_zero_from(self.offset):
@@ -253,10 +248,40 @@ class FrameScanner:
                 self.hole = Hole(self.offset, reason)
                 return
             self.offset, self.next_lsn = found.end, found.next_lsn
-            run = [found]
-            del found
-            yield run
-            run.clear()
+            yield found
+            del found  # it may be large, and the window moves on
+
+    def maybe_run(self) -> Run | None:
+        """Go over the frames of ops that the window holds, None if there are none.
+
+        This is `Window.decode_at`, written out: a replay does little else, and each
+        call saved is a twentieth of it. What stops a run is for iteration to say.
+        """
+        data, start = self._window.data, self.offset - self._window.base
+        room = min(len(data), self._window.end - self._window.base)
+        unpack, checksum, seed, offset = (
+            RUN.unpack_from,
+            crc32c,
+            self._seed,
+            self.offset,
+        )
+        at, lsn, crcs = start, self.next_lsn, 0
+        payloads: list[bytes] = []
+        while 0 <= at <= room - HEADER_BYTES:
+            crc, length, first, op_count, rest = unpack(data, at)
+            end = at + HEADER_BYTES + length
+            if rest != _OPS_REST or first != lsn or end > room:
+                break
+            body = data[at + CRC.size : end]
+            if crc != checksum(body, seed ^ (offset & SEED_MASK)):
+                break
+            payloads.append(body[HEADER_BYTES - CRC.size :])
+            crcs, lsn, at, offset = crcs + crc, lsn + op_count, end, offset + end - at
+        if not payloads:
+            return None
+        run = Run(self.next_lsn, lsn - self.next_lsn, crcs, payloads)
+        self.offset, self.next_lsn = offset, lsn
+        return run
 
     def frames_behind_hole(self) -> Iterator[Frame]:
         """Find valid frames behind the hole by searching for the magic."""
@@ -274,35 +299,3 @@ class FrameScanner:
     def is_zero_from(self, offset: int) -> bool:
         """Tell whether there are only zero bytes from here to the end."""
         return self._window.is_zero_from(offset)
-
-    def _run_in_window(self) -> list[Fields]:
-        """Return the good frames that lie in the window as a whole, to a footer.
-
-        This is `Window.decode_at`, written out: each call saved is a twentieth.
-        """
-        view, base, seed = self._window.view, self._window.base, self._seed
-        unpack, checksum = HEADER.unpack_from, crc32c
-        room = min(len(view), self._window.end - base)
-        at, lsn = self.offset - base, self.next_lsn
-        run: list[Fields] = []
-        add = run.append
-        while 0 <= at <= room - HEADER_BYTES:
-            crc, length, first, synced_lsn, op_count, kind, flags, magic = unpack(
-                view, at
-            )
-            end = at + HEADER_BYTES + length
-            if magic != MAGIC or end > room or first != lsn:
-                break
-            offset = base + at
-            if crc != checksum(view[at + 4 : end], seed ^ (offset & SEED_MASK)):
-                break
-            if flags or kind not in KINDS:
-                break
-            payload = view[at + HEADER_BYTES : end]
-            add((offset, first, synced_lsn, op_count, kind, crc, payload))
-            at, lsn = end, lsn + op_count
-            if kind == KIND_FOOTER:
-                break
-        if run:
-            self.offset, self.next_lsn = base + at, lsn
-        return run

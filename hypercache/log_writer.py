@@ -8,10 +8,10 @@ calls while others append.
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
-from hypercache import segment
+from hypercache import ops, segment
 from hypercache.durability import DurabilityBackend
 from hypercache.errors import DiskFullError, LimitError, StorageError
 from hypercache.frame import HEADER_BYTES, MAX_PAYLOAD_BYTES
@@ -24,7 +24,7 @@ from hypercache.log_reader import (
     facts_of_last,
 )
 from hypercache.mounts import RESERVING_MOUNTS
-from hypercache.ops import Op
+from hypercache.ops import Arrays, Op
 from hypercache.options import MIB, LogIO, Options
 from hypercache.paths import LogPaths
 from hypercache.segment import (
@@ -85,13 +85,13 @@ class LogWriter(DurabilityBackend):
 
     def replay(self) -> Iterator[tuple[int, Op]]:
         """Yield every op above the floor with its LSN; note where the log ends."""
-        for lsn, run in self.runs():
-            yield from enumerate(run, start=lsn)
+        for lsn, arrays in self.arrays():
+            yield from enumerate(ops.from_arrays(arrays), start=lsn)
 
-    def runs(self) -> Iterator[tuple[int, Sequence[Op]]]:
-        """Yield the same, many ops at once, with the LSN of the first."""
+    def arrays(self) -> Iterator[tuple[int, Arrays]]:
+        """Yield the same as it is in the log, many ops at once: see `LogReader`."""
         reader = LogReader(self._storage, self._paths, self._uuid, self.extent)
-        yield from reader.runs()
+        yield from reader.arrays()
         reader.refuse_unknown_segments()
         self._next_lsn, self._previous = reader.next_lsn, facts_of_last(reader.last)
         self._sealed, self.torn_tail = reader.ends, reader.torn_tail

@@ -10,11 +10,11 @@ from hypercache.ops import Clear, Delete, KeyOp, Put, Touch
 NetOps = dict[bytes, tuple[int, KeyOp]]
 
 
-def net_ops(reader: LogReader) -> Generator[None, None, tuple[int, NetOps]]:
+def net_ops(reader: LogReader) -> Generator[int, None, tuple[int, NetOps]]:
     """Return the LSN of the last clear (0: none) and the last op of each key after it.
 
-    A Touch of a key put before becomes part of that Put. Yields now and then, so that
-    the caller can pause.
+    A Touch of a key put before becomes part of that Put. Yields now and then how many
+    bytes were read, so that the caller can pause.
     """
     cleared_lsn = 0
     net: NetOps = {}
@@ -28,7 +28,7 @@ def net_ops(reader: LogReader) -> Generator[None, None, tuple[int, NetOps]]:
             else:
                 before = net.get(op.key)
                 net[op.key] = (lsn, _combined(before[1] if before else None, op))
-        yield
+        yield reader.read_bytes
     return cleared_lsn, net
 
 

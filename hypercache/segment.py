@@ -9,7 +9,6 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
-from operator import itemgetter
 from typing import NamedTuple
 
 import msgpack
@@ -23,9 +22,9 @@ from hypercache.frame import (
     MAGIC,
     REST,
     BytesSource,
-    Fields,
     Frame,
     FrameScanner,
+    Run,
     Source,
 )
 from hypercache.frame import HEADER_BYTES as FRAME_HEADER_BYTES
@@ -37,7 +36,6 @@ HEADER_BYTES = 64
 FOOTER_ROOM = 64  # more than a footer can take, kept free in a reserved file
 _HEADER = struct.Struct("<6sH16sQQQQI")
 _CRC = struct.Struct("<I")
-_crc_of = itemgetter(Frame._fields.index("crc"))
 _pack_rest, _pack_crc = REST.pack, CRC.pack
 _DIGEST_MASK = (1 << 64) - 1
 assert _HEADER.size + _CRC.size == HEADER_BYTES
@@ -226,23 +224,29 @@ class SegmentReader:
         )
 
     def __iter__(self) -> Iterator[Frame]:
-        for run in self.runs():
-            yield from map(Frame._make, run)
-
-    def runs(self) -> Iterator[list[Fields]]:
-        """Yield their fields in runs, each emptied when the next one is asked for."""
-        for run in self._scanner.runs():
-            last = Frame._make(run[-1])
-            footer = last if last.kind == frame.KIND_FOOTER else None
-            del last
-            if footer is not None:
-                run.pop()
-            self.digest = (self.digest + sum(map(_crc_of, run))) & _DIGEST_MASK
-            if run:
-                yield run
-            if footer is not None:
-                self._end_with(footer)
+        for found in self._scanner:
+            if found.kind == frame.KIND_FOOTER:
+                self._end_with(found)
                 return
+            self.digest = (self.digest + found.crc) & _DIGEST_MASK
+            yield found
+            del found  # it may be large, and the window moves on
+
+    def runs(self) -> Iterator[Run]:
+        """Iterate the same frames, many at once where that can be done."""
+        single = iter(self)
+        while True:
+            run = self._scanner.maybe_run()
+            if run is not None:
+                self.digest = (self.digest + run.crcs) & _DIGEST_MASK
+                yield run
+                continue
+            found = next(single, None)
+            if found is None:
+                return
+            payloads = [bytes(found.payload)]
+            yield Run(found.lsn, found.op_count, found.crc, payloads)
+            del found, payloads  # they may be large
 
     @property
     def end(self) -> int:

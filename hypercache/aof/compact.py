@@ -23,7 +23,7 @@ _STEP_COUNT = 2_000  # entries between two pauses
 
 def compact(
     storage: Storage, paths: StorePaths, uuid: bytes, manifest: Manifest
-) -> Generator[None, None, BaseFacts]:
+) -> Generator[int, None, BaseFacts]:
     """Write the base that stands for everything the manifest names; return its facts.
 
     All increments of the manifest must be sealed. The base is complete and on the
@@ -45,8 +45,11 @@ def compact(
     try:
         writer = BaseWriter(file, uuid, manifest.next_base, log.next_lsn - 1)
         if not cleared_lsn:
-            yield from _take_over(storage, paths, uuid, manifest, net, writer)
-        yield from _add_new(net, writer)
+            old = storage, paths, uuid, manifest
+            for base_bytes in _take_over(*old, net, writer):
+                yield log.read_bytes + base_bytes
+        for _ in _add_new(net, writer):
+            yield log.read_bytes
         facts = writer.finish()
     except GeneratorExit:
         raise  # not a step more: this may be a forked child, and the file its parent's
@@ -66,7 +69,7 @@ def _take_over(
     manifest: Manifest,
     net: NetOps,
     writer: BaseWriter,
-) -> Generator[None, None, None]:
+) -> Generator[int, None, None]:
     """Copy what is left of the old base, and take its keys out of `net`."""
     if manifest.base is None:
         return
@@ -83,7 +86,7 @@ def _take_over(
                 writer.add_block(bytes(found.payload), len(block))
             else:
                 _add_changed(block, net, writer)
-            yield
+            yield found.end
         reader.check_count(entry_count)
 
 
@@ -95,13 +98,13 @@ def _add_changed(block: Block, net: NetOps, writer: BaseWriter) -> None:
             writer.add(key, after)
 
 
-def _add_new(net: NetOps, writer: BaseWriter) -> Generator[None, None, None]:
+def _add_new(net: NetOps, writer: BaseWriter) -> Generator[int, None, None]:
     for index, (key, (_, op)) in enumerate(net.items()):
         slot = _after(None, op)
         if slot is not None:
             writer.add(key, slot)
         if index % _STEP_COUNT == 0:
-            yield
+            yield index
 
 
 def _after(slot: BlockSlot | None, op: KeyOp) -> BlockSlot | None:

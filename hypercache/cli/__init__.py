@@ -6,6 +6,7 @@ import click
 
 import hypercache
 from hypercache.cli.care import check, checkpoint, stats
+from hypercache.cli.copies import backup, restore
 from hypercache.cli.data import delete, get, scan, set_value
 from hypercache.cli.demo import demo
 from hypercache.cli.exits import CommandGroup
@@ -26,5 +27,10 @@ def main() -> None:
     """Look into a HyperCache store, change it, check it."""
 
 
-for command in (get, set_value, delete, scan, stats, check, checkpoint, wal, aof, demo):
+COMMANDS = (
+    *(get, set_value, delete, scan),
+    *(stats, check, checkpoint, backup, restore),
+    *(wal, aof, demo),
+)
+for command in COMMANDS:
     main.add_command(command)

@@ -10,7 +10,7 @@ from hypercache.cli import exits, stores
 from hypercache.cli.printing import echo, echo_json, key_text
 from hypercache.cli.stores import directory_argument, json_option
 from hypercache.engines.base import CheckReport, Problem
-from hypercache.errors import CorruptionError, HyperCacheError
+from hypercache.errors import CorruptionError
 
 
 @click.command()
@@ -19,9 +19,9 @@ from hypercache.errors import CorruptionError, HyperCacheError
 def stats(directory: str, *, as_json: bool) -> None:
     """Print the numbers of a store.
 
-    They are those right after it was opened.
+    Nothing is changed: it may be open elsewhere, and a torn tail stays.
     """
-    with stores.open_existing(directory) as cache:
+    with stores.open_to_read(directory) as cache:
         numbers = dataclasses.asdict(cache.stats())
         numbers["entry_count"] = len(cache)
     numbers["serializer"] = stores.serializer_of(directory)
@@ -37,11 +37,12 @@ def stats(directory: str, *, as_json: bool) -> None:
 @directory_argument
 @json_option
 def checkpoint(directory: str, *, as_json: bool) -> None:
-    """Fold the log into LMDB.
+    """Fold the log of a hybrid store into LMDB.
 
-    Prints the LSN reached.
+    Stores of the other engines have nothing to fold, and are synced. Prints the LSN
+    reached.
     """
-    with stores.open_existing(directory) as cache:
+    with stores.open_to_write(directory) as cache:
         lsn = cache.checkpoint()
     if as_json:
         echo_json({"checkpoint_lsn": lsn})
@@ -55,8 +56,9 @@ def checkpoint(directory: str, *, as_json: bool) -> None:
 def check(directory: str, *, as_json: bool) -> None:
     """Read everything back and print what is wrong.
 
-    Exits with 3 if anything is. Opening the store cuts a torn tail, as every open
-    does.
+    Nothing is changed: the store may be open elsewhere, or on a read-only disk. Exits
+    with 3 if anything is damaged, with 1 if all there is is a torn tail, as a crash
+    leaves it: the next open for writing cuts it, and nothing is lost.
     """
     report, recovery = _examine(directory)
     if as_json:
@@ -69,30 +71,27 @@ def check(directory: str, *, as_json: bool) -> None:
             }
         )
     elif report.ok:
-        echo(f"clean: {report.entry_count} entries")
+        for note in recovery:
+            echo(note)
+        state = "repaired by the next open for writing" if recovery else "clean"
+        echo(f"{state}: {report.entry_count} entries")
     else:
         for problem in report.problems:
             echo(_line(problem))
     if not report.ok:
         raise click.exceptions.Exit(exits.DAMAGED)
+    if recovery:
+        raise click.exceptions.Exit(exits.REPAIRABLE)
 
 
 def _examine(directory: str) -> tuple[CheckReport, tuple[str, ...]]:
-    """Return what is wrong, and what the open has put right."""
-    report = CheckReport()
-    recovery: tuple[str, ...] = ()
+    """Return what is wrong, and what the next open for writing puts right."""
     try:
-        with stores.open_existing(directory) as cache:
-            recovery = cache.stats().recovery
-            report = cache.check()
+        with stores.open_to_read(directory) as cache:
+            return cache.check(), cache.stats().recovery
     except CorruptionError as error:
         problem = Problem(error.path, error.reason, error.offset, error.lsn, error.key)
-        report = CheckReport((*report.problems, problem))
-    except HyperCacheError:
-        # With damage to report, it matters little that the close failed as well.
-        if report.ok:
-            raise
-    return report, recovery
+        return CheckReport((problem,)), ()
 
 
 def _line(problem: Problem) -> str:

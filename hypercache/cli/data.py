@@ -13,6 +13,7 @@ from hypercache import arguments
 from hypercache.cli import exits, stores
 from hypercache.cli.printing import echo, echo_json, json_text, key_text, value_text
 from hypercache.cli.stores import directory_argument, json_option
+from hypercache.engines import BUILT_IN
 from hypercache.errors import ConfigError
 from hypercache.ops import check_key
 
@@ -35,7 +36,7 @@ def get(directory: str, key: bytes, *, raw: bool, as_json: bool) -> None:
     if raw and as_json:
         raise click.UsageError("--raw and --json exclude each other")
     check_key(key)
-    with stores.open_existing(directory) as cache:
+    with stores.open_to_read(directory) as cache:
         value = cache.get(key, _ABSENT)
         ttl = cache.ttl(key)
     if value is _ABSENT:
@@ -56,6 +57,9 @@ def get(directory: str, key: bytes, *, raw: bool, as_json: bool) -> None:
 @click.option("--file", type=click.File("rb"), help="Read the value from a file.")
 @click.option("--ttl", type=float, metavar="SECONDS", help="Expire after so long.")
 @click.option("--json", "as_json", is_flag=True, help="The value is JSON.")
+@click.option(
+    "--engine", type=click.Choice(BUILT_IN), help="Of a new store; hybrid by default."
+)
 def set_value(
     directory: str,
     key: bytes,
@@ -64,6 +68,7 @@ def set_value(
     file: IO[bytes] | None,
     ttl: float | None,
     as_json: bool,
+    engine: str | None,
 ) -> None:
     """Store a value and print its LSN.
 
@@ -79,7 +84,7 @@ def set_value(
     data = _read(value, file)
     serializer = stores.serializer_of(directory)
     wanted = _parse(data) if as_json else _text(data, serializer)
-    with stores.open_or_create(directory) as cache:
+    with stores.open_or_create(directory, engine) as cache:
         lsn = cache.set(key, wanted, ttl)
         cache.sync()
         echo(str(lsn))
@@ -94,7 +99,7 @@ def delete(directory: str, keys: tuple[bytes, ...], *, as_json: bool) -> None:
 
     Prints how many were present.
     """
-    with stores.open_existing(directory) as cache:
+    with stores.open_to_write(directory) as cache:
         count = cache.delete_many(keys)
         cache.sync()
     if as_json:
@@ -116,9 +121,10 @@ def scan(directory: str, *, keys_only: bool, as_json: bool, **bounds: Any) -> No
     """Print the entries in key order.
 
     Each is one line: the key, a tab, and the value as JSON. What cannot be printed in
-    a key is escaped. With --json each line is an object, and exact.
+    a key is escaped. With --json each line is an object, and exact. What others write
+    meanwhile is not shown.
     """
-    with stores.open_existing(directory) as cache:
+    with stores.open_to_read(directory) as cache:
         for key, value in cache.scan(**bounds):
             if as_json:
                 echo_json({"key": key} if keys_only else {"key": key, "value": value})

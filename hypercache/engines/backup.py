@@ -20,7 +20,7 @@ from hypercache.aof.manifest import Manifest
 from hypercache.engines import open_engine
 from hypercache.errors import ConfigError, CorruptionError
 from hypercache.liveness import is_alive
-from hypercache.log_reader import HeldLog
+from hypercache.log_reader import HeldLog, LogReader
 from hypercache.options import Options
 from hypercache.paths import LogPaths, StorePaths
 from hypercache.read_file import ReadFile
@@ -30,6 +30,7 @@ from hypercache.wal.checkpoint import Marker
 
 _PIECE_BYTES = 1 << 20
 _PARTIAL = "partial"
+_at_work: set[str] = set()  # the directories that this process is filling
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,39 +71,46 @@ def refuse_destination(storage: Storage, paths: StorePaths, destination: str) ->
 
 
 def back_up_lmdb(
-    storage: Storage, paths: StorePaths, engine: str, cut: LmdbCut, destination: str
+    storage: Storage,
+    paths: StorePaths,
+    engine: str,
+    uuid: bytes,
+    cut: LmdbCut,
+    destination: str,
 ) -> int:
     """Copy a hybrid or persistent store; return the LSN of the copy."""
     with _new_store(storage, paths, destination) as copy:
         storage.make_directory(copy.lmdb)
         cut.copy_to(copy.lmdb)
-        with contextlib.closing(storage.open(copy.lmdb_data)) as data:
-            data.sync()
-        storage.sync_directory(copy.lmdb)
         if engine == "hybrid":
-            storage.make_directory(copy.wal)
-            _copy_log(storage, cut.log, copy.wal_log)
+            log = LogReader(
+                storage, paths.wal_log, uuid, cut.marker.extent, held=cut.log
+            )
+            _copy_log(storage, log, cut.log, copy.wal_log)
         # LMDB counts its transactions anew in a copy.
         marker = dataclasses.replace(
             cut.marker, clean=False, lmdb_txn=0, lmdb_size_bytes=0, lmdb_mtime_ns=0
         )
         checkpoint.store(storage, copy, marker)
-        return _verified(copy, engine)
+        return _verified(paths, copy, engine)
 
 
 def back_up_aof(
-    storage: Storage, paths: StorePaths, cut: AofCut, destination: str
+    storage: Storage, paths: StorePaths, uuid: bytes, cut: AofCut, destination: str
 ) -> int:
     """Copy a durable memory store; return the LSN of the copy."""
     with _new_store(storage, paths, destination) as copy:
         storage.make_directory(copy.aof)
         base, facts = cut.log.files.get(0), cut.manifest.base
         if base is not None and facts is not None:
-            _copy_file(storage, base, copy.bases.segment(facts.number))
-        _copy_log(storage, cut.log, copy.increments)
+            path = copy.bases.segment(facts.number)
+            _copy_file(storage, base, path, base.size_bytes)
+        extent = cut.manifest.extent
+        log = LogReader(storage, paths.increments, uuid, extent, held=cut.log)
+        _copy_log(storage, log, cut.log, copy.increments)
         manifest = dataclasses.replace(cut.manifest, clean=False)
         manifests.store(storage, copy, manifest)
-        return _verified(copy, "memory")
+        return _verified(paths, copy, "memory")
 
 
 @contextlib.contextmanager
@@ -111,59 +119,90 @@ def _new_store(
 ) -> Iterator[StorePaths]:
     refuse_destination(storage, paths, destination)
     target = storage.real_path(destination)
-    parent = os.path.dirname(target)
-    storage.make_directory(parent)
-    _remove_left_behind(storage, target)
-    copy = StorePaths(f"{target}.{os.getpid()}.{_PARTIAL}")
     identity = metafile.maybe_read(storage, paths.store)
     if identity is None:
         raise CorruptionError(paths.store, "the file is missing")
+    storage.make_directory(os.path.dirname(target))
+    # A pid alone may come again, and its left-over with it.
+    root = f"{target}.{os.getpid()}-{os.urandom(4).hex()}.{_PARTIAL}"
+    _at_work.add(root)
     try:
-        storage.make_directory(copy.root)
+        remove_left_behind(storage, target)
+        copy = StorePaths(root)
+        storage.make_directory(root)
         metafile.write(storage, copy.store, identity)
         yield copy
-        storage.rename(copy.root, target)
+        for directory in (copy.wal, copy.aof, copy.lmdb, root):
+            _sync_all(storage, directory)
+        storage.rename(root, target)
     except BaseException:
-        storage.remove_tree(copy.root)
+        storage.remove_tree(root)
         raise
+    finally:
+        _at_work.discard(root)
 
 
-def _remove_left_behind(storage: Storage, target: str) -> None:
-    parent, name = os.path.split(target)
-    pattern = re.compile(rf"{re.escape(name)}\.([0-9]+)\.{_PARTIAL}")
+def remove_left_behind(storage: Storage, destination: str) -> None:
+    """Remove what backups to a destination have left that were killed."""
+    parent, name = os.path.split(storage.real_path(destination))
+    if not storage.is_directory(parent):
+        return
+    pattern = re.compile(rf"{re.escape(name)}\.([0-9]+)-[0-9a-f]{{8}}\.{_PARTIAL}")
     for found in filter(None, map(pattern.fullmatch, storage.list(parent))):
-        if not is_alive(int(found[1])):
-            storage.remove_tree(f"{parent}/{found[0]}")
+        path, pid = f"{parent.rstrip(os.sep)}/{found[0]}", int(found[1])
+        alive = path in _at_work if pid == os.getpid() else is_alive(pid)
+        if not alive:
+            storage.remove_tree(path)
 
 
-def _copy_log(storage: Storage, log: HeldLog, paths: LogPaths) -> None:
-    for number, file in log.files.items():
-        if number:
-            _copy_file(storage, file, paths.segment(number))
-    storage.sync_directory(paths.directory)
+def _copy_log(storage: Storage, log: LogReader, held: HeldLog, paths: LogPaths) -> None:
+    """Copy the frames of a log: not what a writer was writing, nor a torn tail."""
+    for _ in log.runs():
+        pass
+    storage.make_directory(paths.directory)
+    for number, end in log.ends.items():
+        path = paths.segment(number)
+        _copy_file(storage, held.files[number], path, end.length_bytes)
 
 
-def _copy_file(storage: Storage, source: ReadFile, path: str) -> None:
+def _copy_file(
+    storage: Storage, source: ReadFile, path: str, length_bytes: int
+) -> None:
     with contextlib.closing(storage.create(path, mapped=False)) as file:
-        for offset in range(0, source.size_bytes, _PIECE_BYTES):
-            file.write_at(offset, source.read_at(offset, _PIECE_BYTES))
-        file.sync()
+        for offset in range(0, length_bytes, _PIECE_BYTES):
+            wanted = min(_PIECE_BYTES, length_bytes - offset)
+            file.write_at(offset, source.read_at(offset, wanted))
 
 
-def _verified(copy: StorePaths, engine: str) -> int:
+def _sync_all(storage: Storage, directory: str) -> None:
+    if not storage.is_directory(directory):
+        return
+    for name in storage.list(directory):
+        path = f"{directory}/{name}"
+        if storage.is_directory(path):
+            continue
+        with contextlib.closing(storage.open(path)) as file:
+            file.sync()
+    storage.sync_directory(directory)
+
+
+def _verified(paths: StorePaths, copy: StorePaths, engine: str) -> int:
     """Open a copy as its owner will, read it back, and close it cleanly."""
-    opened = open_engine(
-        copy.root,
-        engine=engine,
-        options=Options.resolve(engine=engine, maintenance="inline"),
+    options = Options.resolve(
+        engine=engine, maintenance="inline", allow_network_fs=True
     )
-    with contextlib.closing(opened):
-        for problem in opened.check().problems:
-            raise CorruptionError(
-                problem.path,
-                f"the copy is not whole: {problem.reason}",
-                offset=problem.offset,
-                lsn=problem.lsn,
-                key=problem.key,
-            )
-        return opened.stats().appended_lsn
+    try:
+        opened = open_engine(copy.root, engine=engine, options=options)
+        with contextlib.closing(opened):
+            for problem in opened.check().problems:
+                raise CorruptionError(**dataclasses.asdict(problem))
+            return opened.stats().appended_lsn
+    except CorruptionError as error:
+        # The copy goes away; what is wrong with it is wrong with the store.
+        raise CorruptionError(
+            error.path.replace(copy.root, paths.root, 1),
+            f"its copy is not whole: {error.reason}",
+            offset=error.offset,
+            lsn=error.lsn,
+            key=error.key,
+        ) from error

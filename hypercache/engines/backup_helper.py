@@ -1,59 +1,72 @@
 """Back a store up, in a process of its own, beside the engine that has it open.
 
-`python -m hypercache.engines.backup_helper STORE ENGINE DESTINATION` opens STORE
-read-only, so that neither the GIL nor a lock of its owner is held while it copies.
+`python -m hypercache.engines.backup_helper STORE ENGINE DESTINATION` reads STORE
+without a lock, so that neither the GIL nor a lock of its owner is held while it copies.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sys
 from typing import Any
 
 from hypercache import errors
-from hypercache.engines import backup, helper, open_engine
-from hypercache.engines.lmdb_store import LmdbStore
+from hypercache.engines import backup, helper, identity, memory_reader
+from hypercache.engines.lmdb_reader import LmdbReader, PersistentReader
 from hypercache.errors import CorruptionError, HyperCacheError, StorageError
-from hypercache.log_reader import HeldLog
 from hypercache.options import Options
 from hypercache.paths import StorePaths
-from hypercache.storage import Storage
-from hypercache.wal.checkpoint import Marker
+from hypercache.storage import OsStorage, Storage
+
+_READERS = {"hybrid": LmdbReader, "persistent": PersistentReader}
 
 
-def maybe_back_up(
-    storage: Storage, paths: StorePaths, engine: str, destination: str
-) -> int | None:
-    """Back up in a helper process; return the LSN, None where none can start.
+def back_up(storage: Storage, paths: StorePaths, engine: str, destination: str) -> int:
+    """Copy a store that is open in this process; return the LSN of the copy.
+
+    Where no process can start, the work is done in this one.
 
     Raises:
         ConfigError, DiskFullError, StorageError, CorruptionError: there is no copy.
     """
     backup.refuse_destination(storage, paths, destination)
-    done = helper.maybe_run(__name__, paths.root, engine, destination)
+    try:
+        done = helper.maybe_run(__name__, paths.root, engine, destination)
+    except BaseException:  # Ctrl-C; the helper has ended by now
+        backup.remove_left_behind(storage, destination)
+        raise
     if done is None:
-        return None
+        return _back_up_here(storage, paths, engine, destination)
     if done.ok and done.result.isdigit():
         return int(done.result)
+    backup.remove_left_behind(storage, destination)
+    if done.met_a_bad_page:
+        reason = f"reading it kills the reader (signal {done.signal})"
+        raise CorruptionError(paths.lmdb_data, reason)
     if done.result.startswith(b"{"):
         raise _error(json.loads(done.result))
     how = done.complaint or f"exit {done.exit_code}, signal {done.signal}"
     raise StorageError(f"the helper that copies {paths.root} has failed: {how}")
 
 
-def back_up_shared(
-    storage: Storage, paths: StorePaths, store: LmdbStore, destination: str
+def _back_up_here(
+    storage: Storage, paths: StorePaths, engine: str, destination: str
 ) -> int:
-    """Back up a persistent store; return the LSN of the copy."""
-    lsn = maybe_back_up(storage, paths, "persistent", destination)
-    if lsn is not None:
-        return lsn
-    cut = backup.LmdbCut(Marker(), HeldLog({}), store.copy_to)
-    return backup.back_up_lmdb(storage, paths, "persistent", cut, destination)
+    if engine == "memory":
+        found = identity.load_identity(storage, paths)
+        if found is None:
+            raise CorruptionError(paths.store, "the file is missing")
+        return memory_reader.back_up(storage, paths, found.uuid_bytes, destination)
+    # Whoever has it open has accepted the file system that it lies on.
+    options = Options.resolve(engine=engine, read_only=True, allow_network_fs=True)
+    reader = _READERS[engine](paths.root, options, storage=storage)
+    with contextlib.closing(reader):
+        return reader.backup(destination)
 
 
 def _error(fields: dict[str, Any]) -> HyperCacheError:
-    kind = getattr(errors, fields.pop("error"))
+    kind = getattr(errors, fields.pop("error"), StorageError)
     if kind is CorruptionError:
         key = fields.pop("key")
         return CorruptionError(**fields, key=bytes.fromhex(key) if key else None)
@@ -82,13 +95,7 @@ def main(root: str, engine: str, destination: str) -> int:
     """Copy, and print the LSN of the copy, or what went wrong as JSON."""
     helper.end_with_parent()
     try:
-        opened = open_engine(
-            root, engine=engine, options=Options.resolve(engine=engine, read_only=True)
-        )
-        try:
-            lsn = opened.backup(destination)
-        finally:
-            opened.close()
+        lsn = _back_up_here(OsStorage(), StorePaths(root), engine, destination)
     except HyperCacheError as error:
         sys.stdout.write(f"\n{json.dumps(_fields(error))}\n")
         return 1

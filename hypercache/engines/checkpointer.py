@@ -68,7 +68,7 @@ class Checkpointer(Upkeep):
         share = info.size_bytes // _LMDB_SHARE if info else 0
         return waiting_bytes >= min(share, _LONGEST * shortest)
 
-    def steps(self, in_process: bool) -> Iterator[None]:
+    def steps(self, in_process: bool) -> Iterator[int]:
         """Make a checkpoint of everything appended."""
         with self._engine_lock:
             self._commit.state.raise_if_failed()
@@ -125,7 +125,7 @@ class Checkpointer(Upkeep):
             self._commit.fail(error)
             raise
 
-    def _fold(self, marker: Marker, in_process: bool) -> Generator[None, None, int]:
+    def _fold(self, marker: Marker, in_process: bool) -> Generator[int, None, int]:
         batch_count = self._options.fold_batch
         if in_process:
             reached_lsn = fold_helper.maybe_fold(

@@ -69,7 +69,7 @@ class Compactor(Upkeep):
             and disk_bytes > DEAD_FACTOR * self._table.live_bytes
         )
 
-    def steps(self, in_process: bool) -> Iterator[None]:
+    def steps(self, in_process: bool) -> Iterator[int]:
         """Compact everything appended."""
         with self._engine_lock:
             self._refuse_unfit()
@@ -136,7 +136,7 @@ class Compactor(Upkeep):
 
     def _compact(
         self, manifest: Manifest, in_process: bool
-    ) -> Generator[None, None, BaseFacts]:
+    ) -> Generator[int, None, BaseFacts]:
         place = self._paths, self._uuid, manifest
         if in_process:
             base = compact_helper.maybe_compact(*place, self._directory_lock.fileno())

@@ -11,10 +11,8 @@ from hypercache.aof.writer import AofWriter
 from hypercache.engines import (
     aof_audit,
     auditing,
-    backup,
     backup_helper,
     identity,
-    memory_reader,
     memory_table,
 )
 from hypercache.engines.base import CheckReport, EngineStats, Entry
@@ -163,17 +161,8 @@ class DurableMemoryEngine(LoggedEngine):
     def backup(self, destination: str) -> int:
         """Copy the store into a new directory and return the LSN of the copy."""
         self._refuse()
-        lsn = backup_helper.maybe_back_up(
-            self._storage, self._paths, ENGINE, destination
-        )
-        if lsn is not None:
-            return lsn
-        with self._compactions.lock:
-            self._refuse()
-            manifest, held = memory_reader.hold_named(self._storage, self._paths)
-            with held:
-                cut = backup.AofCut(manifest, held)
-                return backup.back_up_aof(self._storage, self._paths, cut, destination)
+        place = self._storage, self._paths, ENGINE
+        return backup_helper.back_up(*place, destination)
 
     def check(self) -> CheckReport:
         """Read the log back and report what is wrong; changes nothing."""
@@ -241,7 +230,7 @@ def load(log: AofWriter) -> MemoryTable:
     table = MemoryTable()
     for block in log.base_blocks():
         table.active.update(block)
-    memory_table.replay(table, log.runs())
+    memory_table.replay(table, log.arrays())
     table.recount()
     return table
 

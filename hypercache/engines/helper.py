@@ -14,7 +14,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from typing import NamedTuple, TypeVar
 
 _log = logging.getLogger(__name__)
@@ -99,11 +99,13 @@ def log_failure(what: str, done: Outcome) -> None:
     )
 
 
-def result_of(steps: Generator[None, None, ResultT]) -> ResultT:
-    """Run steps to their end without a pause and return what they return."""
+def result_of(
+    steps: Generator[int, None, ResultT], tell: Callable[[int], object] = int
+) -> ResultT:
+    """Run steps to their end, tell what each yields, return what they return."""
     while True:
         try:
-            next(steps)
+            tell(next(steps))
         except StopIteration as end:
             result: ResultT = end.value
             return result

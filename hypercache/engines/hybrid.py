@@ -9,13 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from hypercache.engines import auditing, backup, backup_helper, merging, opening
+from hypercache.engines import auditing, backup_helper, merging, opening
 from hypercache.engines.base import CheckReport, EngineStats, Entry
 from hypercache.engines.checkpointer import Checkpointer
 from hypercache.engines.logged import LoggedEngine
 from hypercache.engines.read_cache import ReadCache
 from hypercache.engines.slots import ABSENT, Absent, Slot, slot_of
-from hypercache.log_reader import hold_all
 from hypercache.ops import PUT, check_key, check_value
 from hypercache.options import MAX_KEY_BYTES, MAX_VALUE_BYTES, Options
 from hypercache.paths import StorePaths
@@ -149,17 +148,7 @@ class HybridEngine(LoggedEngine):
         """Copy the store into a new directory and return the LSN of the copy."""
         self._refuse()
         place = self._storage, self._paths, opening.ENGINE
-        lsn = backup_helper.maybe_back_up(*place, destination)
-        if lsn is not None:
-            return lsn
-        with self._checkpoints.lock:
-            with self._lock:
-                self._refuse()
-                self._wal.seal_active()
-                marker = self._wal.marker
-            with hold_all(self._storage, self._paths.wal_log, marker.extent) as held:
-                cut = backup.LmdbCut(marker, held, self._store.copy_to)
-                return backup.back_up_lmdb(*place, cut, destination)
+        return backup_helper.back_up(*place, destination)
 
     def check(self) -> CheckReport:
         """Read the log and LMDB back and report what is wrong; changes nothing."""

@@ -12,7 +12,7 @@ import os
 import sys
 import threading
 import weakref
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import lmdb
@@ -28,6 +28,10 @@ _BEGIN_LIMIT = 100  # the file may be grown again while its size is adopted
 _Identity = tuple[int, int]
 _lock = threading.RLock()
 _open: dict[_Identity, LmdbEnv] = {}
+
+
+def _pass(env: Any) -> None:
+    del env
 
 
 class Mode(NamedTuple):
@@ -71,9 +75,18 @@ class LmdbEnv:
 
     `map_lock` is held while the map is looked at without a `Moment`, because growing it
     unmaps it. Reentrant, for a signal handler that reads while its thread does.
+    `keeps_moments`: writers spare the pages of a moment that is looked at.
     """
 
-    def __init__(self, path: str, map_bytes: int, mode: Mode, *, create: bool) -> None:
+    def __init__(
+        self,
+        path: str,
+        map_bytes: int,
+        mode: Mode,
+        *,
+        create: bool,
+        examine: Callable[[Any], None],
+    ) -> None:
         self._path, self.mode = path, mode
         self.map_lock = threading.RLock()
         self._copying = threading.Lock()
@@ -82,15 +95,7 @@ class LmdbEnv:
         self.env: Any = None
         self.data: Any = None
         self.meta: Any = None
-        self._open_files(map_bytes, mode, create=create)
-
-    @property
-    def keeps_moments(self) -> bool:
-        """Tell whether writers spare the pages of a moment that is looked at.
-
-        Not where the table of readers cannot be written, as on a read-only mount.
-        """
-        return _NO_TABLE not in self.env.readers()
+        self._open_files(map_bytes, mode, create=create, examine=examine)
 
     def begin(self, db: Any, *, write: bool = False) -> Any:
         """Begin a transaction; called under `map_lock`."""
@@ -156,21 +161,31 @@ class LmdbEnv:
         with self._moments_aside():
             self.env.close()
             try:
-                self._open_files(map_bytes, mode, create=False)
+                self._open_files(map_bytes, mode)
             except BaseException:
-                self._open_files(map_bytes, before, create=False)
+                self._open_files(map_bytes, before)
                 raise
         self.mode = mode
 
-    def _open_files(self, map_bytes: int, mode: Mode, *, create: bool) -> None:
+    def _open_files(
+        self,
+        map_bytes: int,
+        mode: Mode,
+        *,
+        create: bool = False,
+        examine: Callable[[Any], None] = _pass,
+    ) -> None:
         env = _opened(self._path, map_bytes, mode, create=create)
         try:
+            examine(env)
             self.data = env.open_db(b"data", create=create)
             self.meta = env.open_db(b"meta", create=create)
         except BaseException:
             env.close()
             raise
         self.env = env
+        # LMDB does without its table, and says nothing, where that cannot be written.
+        self.keeps_moments = _NO_TABLE not in env.readers()
 
     @contextlib.contextmanager
     def _moments_aside(self) -> Iterator[None]:
@@ -184,15 +199,27 @@ class LmdbEnv:
                 moment.hold_again(self)
 
 
-def open_env(path: str, map_bytes: int, mode: Mode, *, create: bool) -> LmdbEnv:
-    """Return the environment in a directory, opened now or before."""
+def open_env(
+    path: str,
+    map_bytes: int,
+    mode: Mode,
+    *,
+    create: bool,
+    examine: Callable[[Any], None] | None = None,
+) -> LmdbEnv:
+    """Return the environment in a directory, opened now or before.
+
+    `examine` may refuse it before its pages are read.
+    """
+    examine = examine or _pass
     with _lock:
         identity = _maybe_identity(path)
         found = _open.get(identity) if identity else None
         if found is not None:
+            examine(found.env)
             found.join(map_bytes, mode)
             return found
-        opened = LmdbEnv(path, map_bytes, mode, create=create)
+        opened = LmdbEnv(path, map_bytes, mode, create=create, examine=examine)
         identity = _maybe_identity(path)
         assert identity is not None
         _open[identity] = opened
@@ -200,7 +227,7 @@ def open_env(path: str, map_bytes: int, mode: Mode, *, create: bool) -> LmdbEnv:
 
 
 def _opened(path: str, map_bytes: int, mode: Mode, *, create: bool) -> Any:
-    settings = {
+    settings: dict[str, Any] = {
         "max_dbs": 2,
         "max_readers": 512,
         "create": create,

@@ -12,6 +12,7 @@ import contextlib
 from collections.abc import Iterator
 from typing import Any
 
+from hypercache.engines.lmdb_env import Moment
 from hypercache.engines.lmdb_store import LmdbStore
 from hypercache.errors import StorageError
 from hypercache.options import MIB
@@ -20,15 +21,20 @@ from hypercache.storage import Storage
 _COMMITS_SURVIVED = 1
 
 
+class SnapshotLostError(StorageError):
+    """Say that the pages of a snapshot may have been used for something else."""
+
+
 class LmdbSnapshot(LmdbStore):
-    """Show the store as of the last `renew`, for reading only.
+    """Show the store as of now until `close`, for reading only.
 
     `shared`: other processes may write meanwhile.
+
+    Raises:
+        SnapshotLostError: by any method, see above; a new snapshot helps.
     """
 
     def __init__(self, storage: Storage, path: str, *, shared: bool) -> None:
-        self._txn: Any = None
-        self._guarded = not shared
         super().__init__(
             storage,
             path,
@@ -38,49 +44,61 @@ class LmdbSnapshot(LmdbStore):
             shared=shared,
             whole_file=not shared,
         )
-        self.renew()
-
-    def renew(self) -> None:
-        """Move to the present."""
-        with self._errors(), self._map_lock:
-            self._drop()
-            self._txn = super()._begin(self._data)
+        try:
+            with self._errors():
+                self._moment: Moment = self._opened.moment()
+        except BaseException:
+            super().close()
+            raise
 
     def copy_to(self, path: str) -> None:
         """Write the moment shown, without free pages, as a store into a directory."""
-        with self._errors(), self._map_lock:
+        with self._errors(), self._intact():
             self._refuse_closed()
-            self._env.copy(path, compact=True, txn=self._txn)
+            self._opened.copy(path, self._moment)
 
     def close(self) -> None:
         """Let go of the moment and of the store."""
         with self._map_lock:
-            self._drop()
-            super().close()
+            self._moment.let_go()
+        super().close()
 
     def _begin(self, db: Any, *, write: bool = False) -> Any:
         assert not write, "a snapshot is for reading"
         self._refuse_closed()
-        if self._guarded:
-            self._refuse_overwritten()
         return self._shown(db)
 
     @contextlib.contextmanager
     def _shown(self, db: Any) -> Iterator[_Shown]:
-        yield _Shown(self._txn, db)
+        with self._intact():
+            yield _Shown(self._moment.txn, db)
 
-    def _refuse_overwritten(self) -> None:
-        commits = self._env.info()["last_txnid"] - self._txn.id()
-        if commits > _COMMITS_SURVIVED:
-            raise StorageError(
-                f"{self._data_path}: a writer has come, and what this read-only handle "
-                "shows may be overwritten; call refresh(), or open it again"
-            )
+    @contextlib.contextmanager
+    def _intact(self) -> Iterator[None]:
+        """Make sure that nothing was used again before the end of the block."""
+        self._refuse_lost()
+        try:
+            yield
+        except Exception as error:
+            self._refuse_lost(error)
+            raise
+        self._refuse_lost()
 
-    def _drop(self) -> None:
-        txn, self._txn = self._txn, None
-        if txn is not None:
-            txn.abort()
+    def _refuse_lost(self, cause: Exception | None = None) -> None:
+        if self._is_lost() and not self._closed:
+            raise SnapshotLostError(
+                f"{self._data_path}: a writer has come, or needed more room, and what "
+                "this read-only handle shows may be overwritten; call refresh(), or "
+                "open it again"
+            ) from cause
+
+    def _is_lost(self) -> bool:
+        if self._moment.txn is None:
+            return True
+        if self._opened.keeps_moments:
+            return False
+        last_id = int(self._env.info()["last_txnid"])
+        return last_id - self._moment.id > _COMMITS_SURVIVED
 
 
 class _Shown:

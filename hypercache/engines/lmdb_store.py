@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, TypeVar
 
@@ -18,6 +17,7 @@ import lmdb
 from hypercache.engines import envelope, key_runs
 from hypercache.engines.envelope import Stored
 from hypercache.engines.lmdb_batch import StoreState, WriteBatch, read_state, verified
+from hypercache.engines.lmdb_env import Mode, open_env
 from hypercache.errors import (
     ClosedError,
     CorruptionError,
@@ -38,7 +38,6 @@ _ResultT = TypeVar("_ResultT")
 Walked = tuple[bytes, bytes, bytes | None]
 _STEP_COUNT = 512  # entries, and bytes, that one read transaction of a scan collects
 _STEP_BYTES = 4 << 20
-_BEGIN_LIMIT = 100  # the file may be grown again while its size is adopted
 
 DAMAGE: tuple[type[lmdb.Error], ...] = (
     lmdb.BadChecksumError,
@@ -93,32 +92,33 @@ class LmdbStore:
     ) -> None:
         self._storage = storage
         self._data_path = f"{path}/{LMDB_DATA}"
-        # Growing the map unmaps it, which no reader would survive. Reentrant, for a
-        # signal handler that reads while this thread does.
-        self._map_lock = threading.RLock()
         self._closed = False
         found = storage.info(self._data_path)
         if not create and found is not None and not found.size_bytes:
             raise CorruptionError(self._data_path, "the file is empty")
+        mode = Mode(not read_only, shared or not read_only, sync_commits)
         with self._errors():
-            self._env = lmdb.open(
+            self._opened = open_env(
                 path,
-                map_size=map_bytes,
-                max_dbs=2,
-                max_readers=512,
+                map_bytes,
+                mode,
                 create=create,
-                mode=0o600,
-                readahead=False,
-                readonly=read_only,
-                lock=shared or not read_only,
-                sync=sync_commits,
+                examine=self._refuse_cut if whole_file else None,
             )
-            if whole_file and (missing := self.missing_bytes()) > 0:
-                reason = f"the file is {missing} bytes too short"
-                raise CorruptionError(self._data_path, reason)
+            self._map_lock = self._opened.map_lock
             self._fit_map()
-            self._data = self._env.open_db(b"data", create=create)
-            self._meta = self._env.open_db(b"meta", create=create)
+
+    @property
+    def _env(self) -> Any:
+        return self._opened.env
+
+    @property
+    def _data(self) -> Any:
+        return self._opened.data
+
+    @property
+    def _meta(self) -> Any:
+        return self._opened.meta
 
     def get(self, key: bytes) -> Stored | None:
         """Return the verified entry under a key, expired or not."""
@@ -197,6 +197,8 @@ class LmdbStore:
             if reached_lsn is not None:
                 batch.reach(reached_lsn)
 
+        if reached_lsn is not None:
+            self.clear_dead_readers()  # or their pages would never be used again
         self.write(apply)
 
     def clear(self, reached_lsn: int) -> None:
@@ -237,12 +239,6 @@ class LmdbStore:
         with self._errors():
             self._env.reader_check()
 
-    def copy_to(self, path: str) -> None:
-        """Write this moment, without free pages, as a store into a directory."""
-        with self._errors(), self._map_lock:
-            self._refuse_closed()
-            self._env.copy(path, compact=True)
-
     def transaction_id(self) -> int:
         """Return the number of the last transaction committed."""
         with self._errors(), self._map_lock:
@@ -252,8 +248,9 @@ class LmdbStore:
     def close(self) -> None:
         """Close the environment; everything committed is on the medium."""
         with self._map_lock:
-            self._closed = True
-            self._env.close()
+            closed, self._closed = self._closed, True
+        if not closed:
+            self._opened.release()
 
     def _attempt(self, change: Callable[[WriteBatch], _ResultT]) -> _ResultT:
         # The map must not move while the transaction begins; then LMDB sees to it.
@@ -273,16 +270,8 @@ class LmdbStore:
 
     def _begin(self, db: Any, *, write: bool = False) -> lmdb.Transaction:
         self._refuse_closed()
-        for _ in range(_BEGIN_LIMIT):
-            try:
-                return self._env.begin(db=db, write=write)
-            except lmdb.MapResizedError:
-                # Another process has grown the file beyond this map: adopt its size.
-                self._env.set_mapsize(0)
-            except lmdb.ReadersFullError:
-                if not self._env.reader_check():
-                    break
-        return self._env.begin(db=db, write=write)
+        found: lmdb.Transaction = self._opened.begin(db, write=write)
+        return found
 
     def _refuse_closed(self) -> None:
         if self._closed:
@@ -298,16 +287,22 @@ class LmdbStore:
 
     def _grow(self) -> None:
         with self._map_lock:
-            self._env.set_mapsize(self._env.info()["map_size"] * 2)
+            self._opened.resize(self._env.info()["map_size"] * 2)
 
-    def missing_bytes(self) -> int:
+    def missing_bytes(self, env: Any = None) -> int:
         """Return by how much the file is shorter than its pages say.
 
         Positive after an outside cut, and reading there kills the interpreter
         (SIGBUS); also when the last pages were taken and freed in one transaction.
         """
-        needed = (self._env.info()["last_pgno"] + 1) * self._env.stat()["psize"]
+        env = env or self._env
+        needed = (env.info()["last_pgno"] + 1) * env.stat()["psize"]
         return int(needed) - self._file_bytes()
+
+    def _refuse_cut(self, env: Any) -> None:
+        if (missing := self.missing_bytes(env)) > 0:
+            reason = f"the file is {missing} bytes too short"
+            raise CorruptionError(self._data_path, reason)
 
     def _file_bytes(self) -> int:
         info = self._storage.info(self._data_path)

@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from itertools import chain
 from typing import Any, cast
 
 from hypercache.engines.base import Entry
 from hypercache.engines.slots import Slot
 from hypercache.engines.staging import Slots, StagedTable
-from hypercache.ops import Delete, Op, Put, Touch
+from hypercache.ops import (
+    Arrays,
+    Delete,
+    Put,
+    Touch,
+    are_plain_puts,
+    from_arrays,
+    key_of,
+    value_of,
+)
 
 # A frame's header and what msgpack adds to key and value, roughly.
 FRAME_EXTRA_BYTES = 44
@@ -60,11 +69,14 @@ class MemoryTable(StagedTable):
             self.account(key, None, slot)
 
 
-def replay(table: MemoryTable, runs: Iterable[tuple[int, Sequence[Op]]]) -> None:
+def replay(table: MemoryTable, runs: Iterable[tuple[int, Arrays]]) -> None:
     """Apply the ops of a log to a table that nobody reads yet; `recount` afterwards."""
     active = table.active
-    for _, run in runs:
-        for op in run:
+    for _, arrays in runs:
+        if are_plain_puts(arrays):
+            active.update(zip(map(key_of, arrays), map(value_of, arrays), strict=True))
+            continue
+        for op in from_arrays(arrays):
             if type(op) is Put:
                 key, value, expires_at_ms = op
                 active[key] = (value, expires_at_ms) if expires_at_ms else value

@@ -182,8 +182,8 @@ class PersistentEngine(StorageEngine):
     def backup(self, destination: str) -> int:
         """Copy the store into a new directory and return the LSN of the copy."""
         self._refuse()
-        place = self._storage, self._paths, self._store
-        return backup_helper.back_up_shared(*place, destination)
+        place = self._storage, self._paths, shared_store.ENGINE
+        return backup_helper.back_up(*place, destination)
 
     def stats(self) -> EngineStats:
         """Return the numbers of this moment."""

@@ -44,7 +44,7 @@ class Upkeep(ABC):
         self._starting = threading.Lock()
         self._starter: int | None = None  # the thread that holds `_starting`
         self._background: threading.Thread | None = None
-        self._pending: Generator[None, None, None] | None = None
+        self._pending: Generator[int, None, None] | None = None
         self.running = False
         self.due = False
         self.count = 0
@@ -72,7 +72,7 @@ class Upkeep(ABC):
         """Tell whether the log has grown so much that maintenance must begin."""
 
     @abstractmethod
-    def steps(self, in_process: bool) -> Iterator[None]:
+    def steps(self, in_process: bool) -> Iterator[int]:
         """Do the work, and stop after each part of it that may take some time.
 
         Closed before its end, or failing, it leaves everything as if not begun.
@@ -152,7 +152,7 @@ class Upkeep(ABC):
     def _step(self) -> None:
         if self._pending is None:
             self._pending = self._guarded(self.steps(in_process=False))
-        if next(self._pending, True):
+        if next(self._pending, None) is None:
             self._pending = None
 
     def _start_thread(self) -> bool:
@@ -181,7 +181,7 @@ class Upkeep(ABC):
             return False
         return True
 
-    def _guarded(self, steps: Iterator[None]) -> Generator[None, None, None]:
+    def _guarded(self, steps: Iterator[int]) -> Generator[int, None, None]:
         self.running = True
         try:
             yield from steps
@@ -193,6 +193,6 @@ class Upkeep(ABC):
         self.error = None
 
     @staticmethod
-    def _finish(steps: Iterator[None]) -> None:
+    def _finish(steps: Iterator[int]) -> None:
         for _ in steps:
             pass

@@ -36,7 +36,7 @@ def fold(
     marker: Marker,
     target: FoldTarget,
     batch_count: int,
-) -> Generator[None, None, int]:
+) -> Generator[int, None, int]:
     """Fold the segments of the marker, all sealed; return the LSN they reach.
 
     Yields after each transaction and now and then before, so that the caller can
@@ -53,11 +53,11 @@ def fold(
     reached_lsn = reader.next_lsn - 1
     if cleared_lsn:
         target.clear(cleared_lsn)
-        yield
+        yield reader.read_bytes
     # In key order, so that LMDB touches each page once.
     keys = iter(sorted(net))
     while batch := [net[key] for key in islice(keys, batch_count)]:
         target.fold(batch, None)
-        yield
+        yield reader.read_bytes
     target.fold([], reached_lsn)
     return reached_lsn

@@ -13,7 +13,7 @@ from hypercache.engines.base import Put
 from hypercache.engines.hybrid import HybridEngine
 from hypercache.errors import DiskFullError, StorageError, StorageFailedError
 from hypercache.options import Options
-from hypercache.storage import mapped_error
+from hypercache.os_errors import mapped_error
 from tests.support.recording import Watch, WatchedStorage
 
 WAIT_S = 10

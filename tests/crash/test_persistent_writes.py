@@ -203,7 +203,7 @@ class FailingCommit:
 
 @pytest.fixture
 def failing(engine):
-    engine._store._env = Failing(engine._store._env)
+    engine._store._opened.env = Failing(engine._store._env)
     return engine._store._env
 
 
@@ -360,7 +360,7 @@ class InterruptedCommit(FailingCommit):
 def test_an_interrupted_leader_loses_nothing_of_the_others_and_repeats_nothing(
     engine, when
 ):
-    engine._store._env = environment = Interrupting(engine._store._env)
+    engine._store._opened.env = environment = Interrupting(engine._store._env)
     answers, calls = {}, []
 
     def append(name):

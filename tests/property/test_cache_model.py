@@ -21,7 +21,7 @@ from hypothesis.stateful import (
     rule,
 )
 
-from hypercache.engines import HybridEngine
+from hypercache.engines import DurableMemoryEngine, HybridEngine, PersistentEngine
 from tests.support.clock import FakeClock
 from tests.support.engines import cache_over, tiny_options
 
@@ -40,6 +40,9 @@ class RollbackError(Exception):
 
 
 class CacheModel(RuleBasedStateMachine):
+    engine_class = HybridEngine
+    maintenance = "inline"
+
     @initialize(
         sync=st.sampled_from(["always", "everysec", "no"]),
         log_io=st.sampled_from(["mmap", "write"]),
@@ -47,6 +50,9 @@ class CacheModel(RuleBasedStateMachine):
         fold_batch=st.sampled_from([1, 3, 1_000]),
     )
     def open_new(self, **settings_of_run):
+        self.open_first(settings_of_run)
+
+    def open_first(self, settings_of_run):
         self.settings = settings_of_run
         self.root = Path(tempfile.mkdtemp(prefix="hypercache-model-"))
         self.stores = count()
@@ -60,8 +66,8 @@ class CacheModel(RuleBasedStateMachine):
         self.open()
 
     def open(self):
-        options = tiny_options(maintenance="inline", **self.settings)
-        engine = HybridEngine(str(self.path), options, clock=self.clock)
+        options = tiny_options(maintenance=self.maintenance, **self.settings)
+        engine = self.engine_class(str(self.path), options, clock=self.clock)
         self.cache = cache_over(engine)
 
     def now(self):
@@ -239,6 +245,11 @@ class CacheModel(RuleBasedStateMachine):
 
     @precondition(lambda self: not self.saved)
     @rule()
+    def compact(self):
+        self.cache._engine.compact()
+
+    @precondition(lambda self: not self.saved)
+    @rule()
     def sync(self):
         self.cache.sync()
 
@@ -291,3 +302,39 @@ CacheModel.TestCase.settings = settings(
 )
 # Longer than the search: a failure is made small before it is shown.
 TestCacheModel = pytest.mark.timeout(600)(CacheModel.TestCase)
+
+
+class MemoryModel(CacheModel):
+    engine_class = DurableMemoryEngine
+
+
+class WithHelpers(CacheModel):
+    maintenance = "process"
+
+
+class MemoryWithHelpers(MemoryModel):
+    maintenance = "process"
+
+
+MemoryModel.TestCase.settings = CacheModel.TestCase.settings
+for model in (WithHelpers, MemoryWithHelpers):
+    # Few: each maintenance that comes by itself starts a process.
+    model.TestCase.settings = settings(CacheModel.TestCase.settings, max_examples=8)
+TestMemoryModel = pytest.mark.timeout(600)(MemoryModel.TestCase)
+TestWithHelpers = pytest.mark.timeout(600)(WithHelpers.TestCase)
+TestMemoryWithHelpers = pytest.mark.timeout(600)(MemoryWithHelpers.TestCase)
+
+
+class PersistentModel(CacheModel):
+    engine_class = PersistentEngine
+
+    @initialize(sync=st.sampled_from(["always", "no"]))
+    def open_new(self, **settings_of_run):
+        self.open_first({**settings_of_run, "allow_unsafe_sync": True})
+
+
+PersistentModel.TestCase.settings = settings(
+    CacheModel.TestCase.settings,
+    max_examples=15,  # each opens after a crash, and with a helper process
+)
+TestPersistentModel = pytest.mark.timeout(600)(PersistentModel.TestCase)

@@ -13,7 +13,6 @@ from typing import Any
 import msgpack
 import pytest
 
-from hypercache import net_ops
 from hypercache.aof import base, compact
 from hypercache.engines import lmdb_walk, opening
 from hypercache.engines.base import Entry, changed_entry
@@ -113,7 +112,6 @@ def install_small_steps(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let a compaction of a few entries have many blocks, and pause many times."""
     monkeypatch.setattr(base, "BLOCK_BYTES", 500)
     monkeypatch.setattr(compact, "_STEP_COUNT", 3)
-    monkeypatch.setattr(net_ops, "STEP_COUNT", 5)
 
 
 def open_engine(

@@ -1,7 +1,8 @@
 """Write through one Cache from several threads until killed, telling every step.
 
-`python -m tests.support.kill_writer PATH ROUND SEED THREADS OPTIONS` prints lines of at
-most PIPE_BUF bytes, each with one write and so never torn:
+`python -m tests.support.kill_writer PATH ROUND SEED THREADS OPTIONS [WITHOUT]` prints
+lines of at most PIPE_BUF bytes, each with one write and so never torn. WITHOUT lists
+kinds of ops to leave out.
 
     opening
     opened
@@ -20,7 +21,7 @@ import signal
 import sys
 import threading
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from hypercache import Cache
@@ -33,7 +34,9 @@ FAR = 10**6  # seconds, so that nothing expires while the test runs
 Contents = dict[str, tuple[Any, bool]]
 
 
-def ops(thread: int, generation: int, rng: random.Random) -> Iterator[dict[str, Any]]:
+def ops(
+    thread: int, generation: int, rng: random.Random, without: Sequence[str] = ()
+) -> Iterator[dict[str, Any]]:
     """Yield ops on the keys of one thread, and on the counter that all share."""
 
     def key() -> str:
@@ -48,6 +51,7 @@ def ops(thread: int, generation: int, rng: random.Random) -> Iterator[dict[str, 
 
     kinds = ["set"] * 6 + ["set_many"] * 3 + ["delete", "incr", "incr", "touch"]
     kinds += ["transaction"] * 2 + ["pop", "delete_many", "checkpoint", "sync"]
+    kinds = [kind for kind in kinds if kind not in without]
     stamp = 0
     while True:
         stamp += 1
@@ -134,10 +138,12 @@ def tell(text: str) -> None:
     os.write(1, text.encode() + b"\n")
 
 
-def work(cache: Cache, thread: int, generation: int, seed: int) -> None:
+def work(
+    cache: Cache, thread: int, generation: int, seed: int, without: Sequence[str]
+) -> None:
     try:
         rng = random.Random(f"{seed}-{generation}-{thread}")
-        for op in ops(thread, generation, rng):
+        for op in ops(thread, generation, rng, without):
             tell(f"B {thread} {json.dumps(op)}")
             result = perform(cache, op)
             tell(f"A {thread} {json.dumps(result)}")
@@ -147,13 +153,18 @@ def work(cache: Cache, thread: int, generation: int, seed: int) -> None:
 
 
 def main(
-    path: str, generation: int, seed: int, threads: int, options: dict[str, Any]
+    path: str,
+    generation: int,
+    seed: int,
+    threads: int,
+    options: dict[str, Any],
+    without: Sequence[str] = (),
 ) -> None:
     tell("opening")
     cache = Cache(path, **options)
     tell("opened")
     for thread in range(threads):
-        arguments = (cache, thread, generation, seed)
+        arguments = (cache, thread, generation, seed, without)
         threading.Thread(target=work, args=arguments).start()
     while True:
         signal.pause()
