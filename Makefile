@@ -14,7 +14,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test check format bench bench-load
+.PHONY: help demo test check format bench bench-load bench-open soak
 
 help:
 	@echo "make demo     show the engine at work (installs the core package only)"
@@ -23,6 +23,8 @@ help:
 	@echo "make format   format the code and apply safe fixes"
 	@echo "make bench    run the micro benchmarks"
 	@echo "make bench-load  run the sustained loads (some minutes)"
+	@echo "make bench-open  load a log beside Redis"
+	@echo "make soak     overwrite the same keys ten million times"
 
 demo: $(VENV)/.installed-core
 	$(VENV)/bin/hypercache demo
@@ -48,6 +50,12 @@ bench: $(VENV)/.installed-bench
 
 bench-load: $(VENV)/.installed-bench
 	$(PY) tools/bench_load.py
+
+bench-open: $(VENV)/.installed-core
+	$(PY) tools/bench_open.py
+
+soak: $(VENV)/.installed-core
+	$(PY) tools/soak_overwrite.py
 
 $(VENV)/.installed-core: pyproject.toml | $(VENV)/.created
 	$(PY) -m pip install --quiet -e .

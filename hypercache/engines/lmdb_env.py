@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 
 import lmdb
 
+from hypercache.errors import ForkedStoreError
 from hypercache.paths import LMDB_DATA
 
 # As long as a file can get: a map for reading takes nothing but addresses, and must not
@@ -28,6 +29,7 @@ _BEGIN_LIMIT = 100  # the file may be grown again while its size is adopted
 _Identity = tuple[int, int]
 _lock = threading.RLock()
 _open: dict[_Identity, LmdbEnv] = {}
+_inherited: set[_Identity] = set()  # open in the parent at the fork
 
 
 def _pass(env: Any) -> None:
@@ -214,6 +216,12 @@ def open_env(
     examine = examine or _pass
     with _lock:
         identity = _maybe_identity(path)
+        if identity in _inherited:
+            # Closed here, it would take away the places of the parent's readers.
+            raise ForkedStoreError(
+                f"{path} was open before the fork, and LMDB opens nothing twice in one "
+                "process; close it before the fork, or start the process with spawn"
+            )
         found = _open.get(identity) if identity else None
         if found is not None:
             examine(found.env)
@@ -258,6 +266,7 @@ def _maybe_identity(path: str) -> _Identity | None:
 def _after_fork_in_child() -> None:
     global _lock  # noqa: PLW0603 - a lock of the parent cannot be reset
     _lock = threading.RLock()  # another thread may have held it at the fork
+    _inherited.update(_open)
     _open.clear()
 
 

@@ -170,8 +170,8 @@ class LmdbStore:
         with self._errors():
             with self._map_lock:
                 txn = self._begin(self._data)
-            with txn:
-                yield read_state(txn, self._meta), _walked(txn)
+            with txn as shown:
+                yield read_state(shown, self._meta), _walked(shown)
 
     def state(self) -> StoreState:
         """Return the bookkeeping record; zeros for a new store."""

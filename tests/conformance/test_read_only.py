@@ -1,10 +1,9 @@
-"""A read-only cache shows one moment of a store, and nobody notices that it is there."""
+"""A read-only cache shows one moment of a store, and nobody notices that it is open."""
 
 from __future__ import annotations
 
 import os
 import shutil
-import signal
 import tempfile
 import threading
 from pathlib import Path
@@ -12,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from hypercache import Cache
-from hypercache.engines import open_engine
+from hypercache.engines.lmdb_reader import LmdbReader, PersistentReader
+from hypercache.engines.memory_reader import MemoryReader
 from hypercache.errors import (
     ClosedError,
     ConfigError,
@@ -30,6 +30,11 @@ from tests.support.remote import Remote
 from tests.support.stores import CONTENTS, fill
 
 pytestmark = durable_engines
+READERS = {
+    "memory": MemoryReader,
+    "hybrid": LmdbReader,
+    "persistent": PersistentReader,
+}
 ROOMY = {"map_bytes": 1 << 30}  # a larger map would end the snapshots of this process
 WRITES = {
     "set": lambda cache: cache.set("k00", 1),
@@ -53,7 +58,7 @@ WRITES = {
 
 
 def exactly(path):
-    """Return names, bytes and times of all there is, that of the table of readers too."""
+    """Return names, bytes and times of all there is, LMDB's table of readers too."""
     return {
         str(item.relative_to(path)): (
             item.read_bytes() if item.is_file() else None,
@@ -72,7 +77,6 @@ def use(cache):
     assert cache.get("absent") is None
     assert cache.get_many(["k00", "absent"]) == {"k00": [0, "v" * 50]}
     assert cache.check().ok
-    assert cache.refresh() == cache.stats().appended_lsn
 
 
 @pytest.fixture
@@ -107,6 +111,7 @@ def test_nothing_is_changed_where_nobody_else_has_it_open(open_cache, filled):
     before = exactly(filled)
     with open_cache(read_only=True) as cache:
         use(cache)
+        assert cache.refresh() == cache.stats().appended_lsn
         assert exactly(filled) == before
         stats = cache.stats()
         assert (stats.read_only, stats.recovery) == (True, ())
@@ -255,12 +260,13 @@ def test_a_writer_opens_and_is_refused_as_if_no_reader_were_there(
 def test_a_reader_that_is_killed_leaves_nothing_that_hinders_a_writer(
     engine_case, filled
 ):
-    with Remote(engine_case, filled) as writer:
+    with Remote(engine_case, filled, maintenance="inline") as writer:
         reader = Remote(engine_case, filled, read_only=True)
         assert reader.call("get", "k00") == [0, "v" * 50]
         reader.kill()
-        for turn in range(150):
-            writer.call("set_many", {f"k{n:02d}": [turn, "v" * 400] for n in range(20)})
+        for turn in range(60):
+            many = {f"k{n:02d}": [turn, "v" * 900] for n in range(20)}
+            writer.call("set_many", many)
         writer.call("checkpoint")
         writer.call("compact")
         assert writer.call("stats").disk_bytes < 300_000
@@ -271,12 +277,12 @@ def test_a_reader_that_is_killed_leaves_nothing_that_hinders_a_writer(
         assert writer.call("stats").appended_lsn == lsn
 
 
-@pytest.mark.parametrize("name", WRITES)
-def test_what_writes_is_refused_and_changes_nothing(reader, filled, name):
+def test_what_writes_is_refused_and_changes_nothing(reader, filled):
     before = exactly(filled)
-    with pytest.raises(ReadOnlyError, match="read_only=True"):
-        WRITES[name](reader)
-    assert exactly(filled) == before
+    for name, write in WRITES.items():
+        with pytest.raises(ReadOnlyError, match="read_only=True"):
+            write(reader)
+        assert exactly(filled) == before, name
     use(reader)
 
 
@@ -284,15 +290,15 @@ def test_a_torn_tail_is_told_and_not_cut(engine_case, open_cache, killed):
     if engine_case.name == "persistent":
         pytest.skip("it has no log")
     last = b"last-value" * 9
-    with Remote(engine_case, killed, serializer="bytes") as writer:
-        writer.call("set", "whole", b"1")
+    with Remote(engine_case, killed) as writer:
+        writer.call("set", "whole", 1)
         writer.call("set", "torn", last)
         writer.kill()
     (place,) = find_bytes(killed, last)
     flip(*place)
     before = exactly(killed)
-    with open_cache(read_only=True, serializer="bytes") as cache:
-        assert cache.get("whole") == b"1"
+    with open_cache(read_only=True) as cache:
+        assert cache.get("whole") == 1
         assert "torn" not in cache
         (note,) = cache.stats().recovery
         assert note.startswith(f"a torn tail, left as it is: {place[0]} ")
@@ -300,7 +306,7 @@ def test_a_torn_tail_is_told_and_not_cut(engine_case, open_cache, killed):
         assert exactly(killed) == before
         # It comes to what an owner makes of it.
         lsn = cache.stats().appended_lsn
-        with open_cache(serializer="bytes") as owner:
+        with open_cache(**ROOMY) as owner:
             assert owner.stats().appended_lsn == lsn
         assert cache.refresh() == lsn
         assert cache.stats().recovery == ()
@@ -371,21 +377,16 @@ def test_a_segment_that_is_missing_or_too_new_is_reported(
 def test_a_refresh_that_fails_leaves_the_snapshot_as_it_was(
     engine_case, open_cache, filled
 ):
-    reader = open_cache(read_only=True)
     with Remote(engine_case, filled) as writer:
+        reader = open_cache(read_only=True)
         writer.call("set", "k00", "changed")
         writer.call("checkpoint")
         writer.call("set", "k01", "changed")
     name = "aof/MANIFEST" if (filled / "aof").exists() else "CHECKPOINT"
     flip(filled / name, 20)
-    if engine_case.name == "memory-mmap":
-        (filled / "aof").rename(filled / "gone")  # another way to fail
     with pytest.raises(CorruptionError):
         reader.refresh()
-    use_before = {key: reader.get(key) for key in CONTENTS}
-    assert use_before == CONTENTS
-    if engine_case.name == "memory-mmap":
-        (filled / "gone").rename(filled / "aof")
+    assert dict(reader.scan()) == CONTENTS
     flip(filled / name, 20)
     reader.refresh()
     assert reader.get_many(["k00", "k01"]) == {"k00": "changed", "k01": "changed"}
@@ -397,7 +398,7 @@ def test_it_never_goes_backwards(engine_case, open_cache, filled, tmp_path):
         writer.call("set", "k00", "changed")
     reader = open_cache(read_only=True)
     shown = dict(reader.scan())
-    shutil.rmtree(filled)
+    filled.rename(tmp_path / "newer")
     shutil.copytree(tmp_path / "older", filled)
     with pytest.raises(CorruptionError, match="has shown LSN"):
         reader.refresh()
@@ -423,14 +424,13 @@ def test_a_scan_goes_on_where_a_refresh_finds_it(engine_case, open_cache, filled
 def test_a_backup_through_it_is_newer_than_what_it_shows(
     engine_case, open_cache, filled, tmp_path
 ):
-    reader = open_cache(read_only=True)
     with Remote(engine_case, filled) as writer:
+        reader = open_cache(read_only=True)
         writer.call("clear")
         writer.call("checkpoint")
         last = writer.call("set", "k01", "new")
         assert reader.backup(tmp_path / "copy") == last
-        use_before = dict(reader.scan())
-        assert use_before == CONTENTS
+        assert dict(reader.scan()) == CONTENTS
     assert dict(open_cache(tmp_path / "copy").scan()) == {b"k01": "new"}
 
 
@@ -474,8 +474,12 @@ def test_a_forked_child_is_refused_and_hurts_nobody(reader, engine_case, filled)
             with pytest.raises(ForkedStoreError):
                 call()
         reader.close()
-        with engine_case.open_cache(filled, read_only=True) as own:
-            use(own)
+        if (filled / "lmdb").exists():
+            with pytest.raises(ForkedStoreError, match="before the fork"):
+                engine_case.open_cache(filled, read_only=True)
+        else:
+            with engine_case.open_cache(filled, read_only=True) as own:
+                use(own)
 
     in_fork(misuse)
     use(reader)
@@ -535,28 +539,11 @@ def test_expiry_is_judged_by_the_clock_of_the_reader(
     engine.put(b"soon", b"1", int(engine.now_ms()) + 1000)
     engine.put(b"late", b"2", int(engine.now_ms()) + 5000)
     engine.close()
-    options = Options.resolve(engine=engine_case.name.partition("-")[0], read_only=True)
-    reader = open_engine(clock=clock) if False else None
-    kind = type(
-        open_engine_of(store_path, engine_case.name.partition("-")[0], options)
+    reader = READERS[engine_case.name.partition("-")[0]](
+        str(store_path), Options.resolve(read_only=True), clock=clock
     )
-    reader = kind(str(store_path), options, clock=clock)
     assert reader.count() == 2
     clock.advance(1.5)
     assert [key for key, _ in reader.scan()] == [b"late"]
     assert (reader.get(b"soon"), reader.count()) == (None, 1)
     reader.close()
-
-
-def open_engine_of(path, engine, options):
-    opened = open_engine(str(path), engine=engine, options=options)
-    opened.close()
-    return opened
-
-
-def test_a_kill_while_it_reads_hurts_nobody(engine_case, filled):
-    reader = Remote(engine_case, filled, read_only=True)
-    os.kill(reader.pid, signal.SIGKILL)
-    reader.kill()
-    with engine_case.open_cache(filled) as cache:
-        use(cache)

@@ -80,7 +80,7 @@ class EngineCase:
     settings: dict[str, Any] = field(default_factory=dict)
     # As in hypercache.testing.engine_conformance: what the suite may expect.
     plain_after: tuple[str, ...] = ("sync", "checkpoint", "close")
-    has_backup: bool = False
+    has_backup: bool = True
     policies: tuple[str, ...] = ("always", "everysec", "no")
 
     def open_engine(
@@ -99,7 +99,7 @@ class EngineCase:
 
 
 ENGINES = (
-    EngineCase("memory", _memory, durable=False),
+    EngineCase("memory", _memory, durable=False, has_backup=False),
     EngineCase("memory-mmap", _durable_memory, helpers=False, settings=MMAP),
     EngineCase("memory-write", _durable_memory, settings=WRITE),
     EngineCase("hybrid-mmap", _hybrid, helpers=False, settings=MMAP),
