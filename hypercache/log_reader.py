@@ -13,7 +13,7 @@ from typing import NamedTuple
 from hypercache import ops
 from hypercache.errors import CorruptionError, StorageError
 from hypercache.frame import Run
-from hypercache.ops import Arrays, Op
+from hypercache.ops import Op, Unpacked
 from hypercache.paths import LogPaths
 from hypercache.read_file import ReadFile
 from hypercache.segment import NO_SEGMENT, SealedFacts, SegmentReader
@@ -74,6 +74,35 @@ class SegmentEnd(NamedTuple):
     length_bytes: int
 
 
+class Progress(NamedTuple):
+    """How far a log was read: the first segments of its extent, all sealed."""
+
+    next_lsn: int
+    facts: SealedFacts
+    ends: dict[int, SegmentEnd]
+
+
+class Packed(NamedTuple):
+    """The payloads of frames that follow each other, as one."""
+
+    path: str
+    lsn: int
+    op_count: int
+    payload: bytes
+
+    def unpack(self, floor_lsn: int) -> tuple[int, Unpacked] | None:
+        """Return the ops above the floor with the LSN of the first, None without any.
+
+        Raises:
+            ValueError: the payloads are no ops.
+        """
+        found = ops.unpack(self.payload, self.op_count)
+        below = max(0, floor_lsn + 1 - self.lsn)
+        if below >= self.op_count:
+            return None
+        return self.lsn + below, ops.without_first(found, below)
+
+
 class LogReader:
     """Read the log that an extent describes, changing nothing.
 
@@ -81,6 +110,7 @@ class LogReader:
     last segment, None when there is no segment) describe its end. Beside a writer,
     `active_bytes` is how much of the active segment it had written; where that is not
     known, the segments are `held` open. `read_bytes` is how much was read so far.
+    With `progress` it goes on where another reader was.
     """
 
     def __init__(
@@ -91,13 +121,15 @@ class LogReader:
         extent: Extent,
         active_bytes: int | None = None,
         held: HeldLog | None = None,
+        progress: Progress | None = None,
     ) -> None:
+        done = progress or Progress(extent.next_lsn, NO_SEGMENT, {})
         self._active_bytes, self._held = active_bytes, held
         self._synced_behind = 0
         self._storage, self._paths = storage, paths
         self._uuid, self._extent = uuid, extent
-        self.next_lsn = extent.next_lsn
-        self.ends: dict[int, SegmentEnd] = {}  # by the number of the segment
+        self.next_lsn, self._previous = done.next_lsn, done.facts
+        self.ends = dict(done.ends)  # by the number of the segment
         self.read_bytes = 0
         self.torn_tail: TornTail | None = None
         self.last: SegmentReader | None = None
@@ -114,32 +146,47 @@ class LogReader:
 
     def runs(self) -> Iterator[tuple[int, Sequence[Op]]]:
         """Yield the ops above the floor, many at once, with the LSN of the first."""
-        for lsn, arrays in self.arrays():
-            yield lsn, ops.from_arrays(arrays)
+        for lsn, unpacked in self.unpacked():
+            yield lsn, ops.as_ops(unpacked)
 
-    def arrays(self) -> Iterator[tuple[int, Arrays]]:
-        """Yield the same as they are in the log, which `ops.from_arrays` turns to ops.
+    def unpacked(self) -> Iterator[tuple[int, Unpacked]]:
+        """Yield the same as `ops.unpack` has it, which takes half of the time."""
+        for packed in self.packed():
+            try:
+                found = packed.unpack(self._extent.floor_lsn)
+            except ValueError as error:
+                # Somebody has written frames that verify and hold no ops.
+                reason = f"bad payload: {error}"
+                raise CorruptionError(packed.path, reason, lsn=packed.lsn) from error
+            if found is not None:
+                yield found
 
-        Decoded together, they take a third of the time of frame by frame.
+    def packed(self) -> Iterator[Packed]:
+        """Yield the payloads of all frames, many at once; what is in them is not read.
+
+        Afterwards all frames are verified, and what the segments say of each other.
         """
-        floor_lsn = self._extent.floor_lsn
-        for number in self._extent.numbers:
+        for number in self._extent.numbers[len(self.ends) :]:
             with self._open(number) as file:
                 reader = self._reader(number, file)
                 before_bytes = self.read_bytes
                 for run in self._runs(reader, file):
-                    arrays = _unpacked(reader.path, run)
                     self.read_bytes = before_bytes + reader.end
-                    below = max(0, floor_lsn + 1 - run.lsn)
-                    if below < len(arrays):
-                        yield run.lsn + below, arrays[below:] if below else arrays
+                    payload = b"".join(run.payloads)
+                    yield Packed(reader.path, run.lsn, run.op_count, payload)
                 self._judge_end(reader)
             self.last, self.next_lsn = reader, reader.next_lsn
+            self._previous = reader.facts
             self.ends[number] = SegmentEnd(reader.next_lsn - 1, reader.end)
-        if self.next_lsn <= floor_lsn:
+        if self.next_lsn <= self._extent.floor_lsn:
             raise CorruptionError(
                 self._paths.directory, "the log is too short", lsn=self.next_lsn
             )
+
+    @property
+    def progress(self) -> Progress:
+        """Return what must be known of the segments read to go on behind them."""
+        return Progress(self.next_lsn, self._previous, dict(self.ends))
 
     def refuse_unknown_segments(self) -> None:
         """Make sure that the extent knows every segment that holds something.
@@ -194,11 +241,11 @@ class LogReader:
         header = reader.header
         if header.uuid != self._uuid or header.number != number:
             raise CorruptionError(path, "the segment belongs to another store or place")
-        if self.last is None:
+        if not self.ends:
             fits = header.first_lsn <= self._extent.floor_lsn + 1
         else:
             fits = header.first_lsn == self.next_lsn
-            fits = fits and header.previous == self.last.facts
+            fits = fits and header.previous == self._previous
         if not fits:
             reason = "the segment does not continue the one before it"
             raise CorruptionError(path, reason, lsn=header.first_lsn)
@@ -273,14 +320,6 @@ def refuse_unknown(reader: LogReader, is_last_named: Callable[[], bool]) -> None
     except (CorruptionError, StorageError):
         if is_last_named():
             raise
-
-
-def _unpacked(path: str, run: Run) -> Arrays:
-    try:
-        return ops.unpack(b"".join(run.payloads), run.op_count)
-    except ValueError as error:
-        # Somebody has written frames that verify and hold no ops.
-        raise CorruptionError(path, f"bad payload: {error}", lsn=run.lsn) from error
 
 
 def facts_of_last(reader: SegmentReader | None) -> SealedFacts:

@@ -19,12 +19,13 @@ from hypercache.group_commit import GroupCommit
 from hypercache.log_reader import (
     Extent,
     LogReader,
+    Progress,
     SegmentEnd,
     TornTail,
     facts_of_last,
 )
 from hypercache.mounts import RESERVING_MOUNTS
-from hypercache.ops import Arrays, Op
+from hypercache.ops import Op, Unpacked
 from hypercache.options import MIB, LogIO, Options
 from hypercache.paths import LogPaths
 from hypercache.segment import (
@@ -85,13 +86,16 @@ class LogWriter(DurabilityBackend):
 
     def replay(self) -> Iterator[tuple[int, Op]]:
         """Yield every op above the floor with its LSN; note where the log ends."""
-        for lsn, arrays in self.arrays():
-            yield from enumerate(ops.from_arrays(arrays), start=lsn)
+        for lsn, unpacked in self.unpacked():
+            yield from enumerate(ops.as_ops(unpacked), start=lsn)
 
-    def arrays(self) -> Iterator[tuple[int, Arrays]]:
-        """Yield the same as it is in the log, many ops at once: see `LogReader`."""
-        reader = LogReader(self._storage, self._paths, self._uuid, self.extent)
-        yield from reader.arrays()
+    def unpacked(
+        self, progress: Progress | None = None
+    ) -> Iterator[tuple[int, Unpacked]]:
+        """Yield the same as `LogReader.unpacked` does, from where another one was."""
+        place = self._storage, self._paths, self._uuid, self.extent
+        reader = LogReader(*place, progress=progress)
+        yield from reader.unpacked()
         reader.refuse_unknown_segments()
         self._next_lsn, self._previous = reader.next_lsn, facts_of_last(reader.last)
         self._sealed, self.torn_tail = reader.ends, reader.torn_tail

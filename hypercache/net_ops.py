@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Generator, Iterable
+from itertools import count
+from typing import cast
 
 from hypercache.log_reader import LogReader
-from hypercache.ops import Clear, Delete, KeyOp, Put, Touch
+from hypercache.ops import Clear, Delete, KeyOp, Op, Put, Puts, Touch, as_ops
 
 NetOps = dict[bytes, tuple[int, KeyOp]]
+Numbered = Iterable[tuple[int, KeyOp]]
 
 
 def net_ops(reader: LogReader) -> Generator[int, None, tuple[int, NetOps]]:
@@ -18,18 +21,27 @@ def net_ops(reader: LogReader) -> Generator[int, None, tuple[int, NetOps]]:
     """
     cleared_lsn = 0
     net: NetOps = {}
-    for first_lsn, run in reader.runs():
-        for lsn, op in enumerate(run, start=first_lsn):
-            if type(op) is Put:  # nearly every op, and it needs no look back
-                net[op.key] = lsn, op
-            elif isinstance(op, Clear):
-                cleared_lsn = lsn
-                net.clear()
-            else:
-                before = net.get(op.key)
-                net[op.key] = (lsn, _combined(before[1] if before else None, op))
+    for first_lsn, unpacked in reader.unpacked():
+        numbered = zip(count(first_lsn), as_ops(unpacked), strict=False)
+        if isinstance(unpacked, Puts):  # nearly always, and puts need no look back
+            net.update(zip(unpacked.keys, cast("Numbered", numbered), strict=False))
+        else:
+            cleared_lsn = _add(net, numbered) or cleared_lsn
         yield reader.read_bytes
     return cleared_lsn, net
+
+
+def _add(net: NetOps, numbered: Iterable[tuple[int, Op]]) -> int:
+    """Add ops one by one; return the LSN of the last clear, 0 without one."""
+    cleared_lsn = 0
+    for lsn, op in numbered:
+        if isinstance(op, Clear):
+            cleared_lsn = lsn
+            net.clear()
+        else:
+            before = net.get(op.key)
+            net[op.key] = (lsn, _combined(before[1] if before else None, op))
+    return cleared_lsn
 
 
 def _combined(before: KeyOp | None, op: KeyOp) -> KeyOp:

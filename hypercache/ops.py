@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Iterable, Sequence
-from operator import itemgetter
+from functools import partial
+from itertools import repeat
 from typing import Any, NamedTuple, TypeAlias
 
 import msgpack
@@ -39,16 +41,23 @@ class Clear(NamedTuple):
     """Remove every key; always alone in its batch."""
 
 
+class Puts(NamedTuple):
+    """Puts of values that never expire, in order."""
+
+    keys: tuple[bytes, ...]
+    values: tuple[bytes, ...]
+
+
 KeyOp: TypeAlias = Put | Delete | Touch
 Op: TypeAlias = KeyOp | Clear
+Unpacked: TypeAlias = Puts | Sequence[Op]
 
 # autoreset is the default: pack() returns bytes and forgets. One packer serves one
 # thread at a time, so each log owns one and calls it under its lock.
 Packer = msgpack.Packer
-_make = tuple.__new__
-# Ops as they are in the log: kind, key, and what else the kind has.
-Arrays: TypeAlias = list[tuple[Any, ...]]
-_kind_of, key_of, value_of = itemgetter(0), itemgetter(1), itemgetter(2)
+# Without a call in Python, which would be most of the time.
+_as_put = partial(tuple.__new__, Put)
+_ARRAY_HEAD, _ARRAY_32 = struct.Struct(">BI"), 0xDD
 
 
 def encode(packer: msgpack.Packer, ops: Iterable[Op]) -> bytes:
@@ -62,51 +71,52 @@ def decode(payload: bytes | memoryview, count: int) -> Sequence[Op]:
     Raises:
         ValueError: the payload is not what `encode` writes.
     """
-    return from_arrays(unpack(payload, count))
+    return as_ops(unpack(payload, count))
 
 
-def unpack(payload: bytes | memoryview, count: int) -> Arrays:
-    """Return the arrays of the `count` ops in one payload or several in a row.
+def unpack(payload: bytes | memoryview, count: int) -> Unpacked:
+    """Return the `count` ops of one payload or of several in a row.
 
     Raises:
         ValueError: there are more or fewer, or one is no op.
     """
-    unpacker = msgpack.Unpacker(use_list=False, max_buffer_size=max(1, len(payload)))
-    unpacker.feed(payload)
     try:
-        arrays: Arrays = list(unpacker)
-        whole = unpacker.tell() == len(payload)
-    except (msgpack.UnpackException, TypeError) as error:
-        raise ValueError(f"no ops: {error}") from error
-    if len(arrays) != count or not whole:
-        raise ValueError(f"{len(arrays)} ops where the header has {count}")
-    if not are_plain_puts(arrays):
-        from_arrays(arrays)
-    return arrays
+        # One array of them all: a quarter of the time of asking for one by one.
+        whole = b"".join((_ARRAY_HEAD.pack(_ARRAY_32, count), payload))
+        arrays = msgpack.unpackb(whole, use_list=False)
+    except (msgpack.UnpackException, ValueError, TypeError, struct.error) as error:
+        raise ValueError(f"no {count} ops: {error}") from error
+    return _maybe_puts(arrays) or _ops(arrays)
 
 
-def are_plain_puts(arrays: Arrays) -> bool:
-    """Tell whether all are puts of a key and a value that never expires.
-
-    Nearly all are, and this takes a tenth of looking at them one by one.
-    """
-    return (
-        set(map(type, arrays)) <= {tuple}
-        and set(map(len, arrays)) <= {3}
-        and set(map(_kind_of, arrays)) <= {PUT}
-        and set(map(type, map(key_of, arrays))) <= {bytes}
-        and set(map(type, map(value_of, arrays))) <= {bytes}
-    )
+def as_ops(unpacked: Unpacked) -> Sequence[Op]:
+    """Return what `unpack` returned as ops."""
+    if not isinstance(unpacked, Puts):
+        return unpacked
+    return list(map(_as_put, zip(*unpacked, repeat(0))))
 
 
-def from_arrays(arrays: Arrays) -> Sequence[Op]:
-    """Return the ops that arrays stand for.
+def without_first(unpacked: Unpacked, count: int) -> Unpacked:
+    """Return the ops but for the first `count`."""
+    if isinstance(unpacked, Puts):
+        return Puts(unpacked.keys[count:], unpacked.values[count:])
+    return unpacked[count:]
 
-    Raises:
-        ValueError: one is no op.
-    """
-    if are_plain_puts(arrays):
-        return [_make(Put, (key, value, 0)) for _, key, value in arrays]
+
+def _maybe_puts(arrays: tuple[Any, ...]) -> Puts | None:
+    # Nearly all logs are this, and it takes a tenth of looking at ops one by one.
+    try:
+        kinds, keys, values = zip(*arrays, strict=True)
+        if set(kinds) != {PUT} or set(map(type, arrays)) != {tuple}:
+            return None
+    except (TypeError, ValueError):
+        return None
+    if set(map(type, keys)) == {bytes} == set(map(type, values)):
+        return Puts(keys, values)
+    return None
+
+
+def _ops(arrays: tuple[Any, ...]) -> Sequence[Op]:
     try:
         return list(map(_op, arrays))
     except TypeError as error:
@@ -156,6 +166,19 @@ def check_value(key: bytes, value: bytes) -> None:
         raise LimitError(
             f"the value for key {key[:64]!r} has {len(value)} bytes once encoded; the "
             f"limit is {MAX_VALUE_BYTES}: split it or keep it in a file of its own"
+        )
+
+
+def check_expiry(key: bytes, expires_at_ms: int) -> None:
+    """Refuse an expiry out of range.
+
+    Raises:
+        LimitError: it is negative or takes more than 63 bits.
+    """
+    if not 0 <= expires_at_ms < 1 << 63:
+        raise LimitError(
+            f"the expiry of key {key[:64]!r} is {expires_at_ms}; it must be "
+            "milliseconds since the epoch, or 0 for never"
         )
 
 

@@ -50,7 +50,7 @@ def _open_hypercache(path: Path) -> Store:
         cache.close,
         cache.checkpoint,
         _checkpoint_runs,
-        lambda: cache.stats().checkpoint_wait_ms,
+        lambda: cache.stats().maintenance_wait_ms,
     )
 
 

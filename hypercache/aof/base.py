@@ -158,10 +158,13 @@ def decode_block(payload: memoryview | bytes, decompress: Any) -> Block:
 
 
 def _is_sound(block: dict[Any, Any]) -> bool:
-    values = block.values()
-    kinds = set(map(type, values))
-    return set(map(type, block)) <= {bytes} and (
-        kinds <= {bytes} or (kinds <= {bytes, tuple} and all(map(_is_slot, values)))
+    try:
+        b"".join(block)  # the fastest way to ask whether all are bytes
+    except TypeError:
+        return False
+    kinds = set(map(type, block.values()))
+    return kinds <= {bytes} or (
+        kinds <= {bytes, tuple} and all(map(_is_slot, block.values()))
     )
 
 

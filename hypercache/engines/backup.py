@@ -50,6 +50,14 @@ class AofCut:
     log: HeldLog
 
 
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """Where a copy is to be, and the LSN that it must reach."""
+
+    destination: str
+    lsn: int = 0
+
+
 def refuse_destination(storage: Storage, paths: StorePaths, destination: str) -> None:
     """Make sure that a copy of a store may be written there.
 
@@ -76,10 +84,10 @@ def back_up_lmdb(
     engine: str,
     uuid: bytes,
     cut: LmdbCut,
-    destination: str,
+    wanted: Wanted,
 ) -> int:
     """Copy a hybrid or persistent store; return the LSN of the copy."""
-    with _new_store(storage, paths, destination) as copy:
+    with _new_store(storage, paths, wanted.destination) as copy:
         storage.make_directory(copy.lmdb)
         cut.copy_to(copy.lmdb)
         if engine == "hybrid":
@@ -92,14 +100,14 @@ def back_up_lmdb(
             cut.marker, clean=False, lmdb_txn=0, lmdb_size_bytes=0, lmdb_mtime_ns=0
         )
         checkpoint.store(storage, copy, marker)
-        return _verified(paths, copy, engine)
+        return _verified(paths, copy, engine, wanted.lsn)
 
 
 def back_up_aof(
-    storage: Storage, paths: StorePaths, uuid: bytes, cut: AofCut, destination: str
+    storage: Storage, paths: StorePaths, uuid: bytes, cut: AofCut, wanted: Wanted
 ) -> int:
     """Copy a durable memory store; return the LSN of the copy."""
-    with _new_store(storage, paths, destination) as copy:
+    with _new_store(storage, paths, wanted.destination) as copy:
         storage.make_directory(copy.aof)
         base, facts = cut.log.files.get(0), cut.manifest.base
         if base is not None and facts is not None:
@@ -110,7 +118,7 @@ def back_up_aof(
         _copy_log(storage, log, cut.log, copy.increments)
         manifest = dataclasses.replace(cut.manifest, clean=False)
         manifests.store(storage, copy, manifest)
-        return _verified(paths, copy, "memory")
+        return _verified(paths, copy, "memory", wanted.lsn)
 
 
 @contextlib.contextmanager
@@ -186,7 +194,7 @@ def _sync_all(storage: Storage, directory: str) -> None:
     storage.sync_directory(directory)
 
 
-def _verified(paths: StorePaths, copy: StorePaths, engine: str) -> int:
+def _verified(paths: StorePaths, copy: StorePaths, engine: str, least_lsn: int) -> int:
     """Open a copy as its owner will, read it back, and close it cleanly."""
     options = Options.resolve(
         engine=engine, maintenance="inline", allow_network_fs=True
@@ -196,7 +204,11 @@ def _verified(paths: StorePaths, copy: StorePaths, engine: str) -> int:
         with contextlib.closing(opened):
             for problem in opened.check().problems:
                 raise CorruptionError(**dataclasses.asdict(problem))
-            return opened.stats().appended_lsn
+            lsn = opened.stats().appended_lsn
+            if lsn < least_lsn:
+                reason = f"it ends before LSN {least_lsn}, which was acknowledged"
+                raise CorruptionError(copy.root, reason, lsn=lsn)
+            return lsn
     except CorruptionError as error:
         # The copy goes away; what is wrong with it is wrong with the store.
         raise CorruptionError(

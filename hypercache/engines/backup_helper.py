@@ -1,6 +1,6 @@
 """Back a store up, in a process of its own, beside the engine that has it open.
 
-`python -m hypercache.engines.backup_helper STORE ENGINE DESTINATION` reads STORE
+`python -m hypercache.engines.backup_helper STORE ENGINE DESTINATION LSN` reads STORE
 without a lock, so that neither the GIL nor a lock of its owner is held while it copies.
 """
 
@@ -22,9 +22,16 @@ from hypercache.storage import OsStorage, Storage
 _READERS = {"hybrid": LmdbReader, "persistent": PersistentReader}
 
 
-def back_up(storage: Storage, paths: StorePaths, engine: str, destination: str) -> int:
-    """Copy a store that is open in this process; return the LSN of the copy.
+def back_up(
+    storage: Storage,
+    paths: StorePaths,
+    engine: str,
+    destination: str,
+    acknowledged_lsn: int = 0,
+) -> int:
+    """Copy a store; return the LSN of the copy.
 
+    Whoever has it open knows what the copy must hold at least: `acknowledged_lsn`.
     Where no process can start, the work is done in this one.
 
     Raises:
@@ -32,12 +39,15 @@ def back_up(storage: Storage, paths: StorePaths, engine: str, destination: str) 
     """
     backup.refuse_destination(storage, paths, destination)
     try:
-        done = helper.maybe_run(__name__, paths.root, engine, destination)
+        done = helper.maybe_run(
+            __name__, paths.root, engine, destination, str(acknowledged_lsn)
+        )
     except BaseException:  # Ctrl-C; the helper has ended by now
         backup.remove_left_behind(storage, destination)
         raise
     if done is None:
-        return _back_up_here(storage, paths, engine, destination)
+        place = storage, paths, engine, destination
+        return back_up_here(*place, acknowledged_lsn)
     if done.ok and done.result.isdigit():
         return int(done.result)
     backup.remove_left_behind(storage, destination)
@@ -50,19 +60,25 @@ def back_up(storage: Storage, paths: StorePaths, engine: str, destination: str) 
     raise StorageError(f"the helper that copies {paths.root} has failed: {how}")
 
 
-def _back_up_here(
-    storage: Storage, paths: StorePaths, engine: str, destination: str
+def back_up_here(
+    storage: Storage,
+    paths: StorePaths,
+    engine: str,
+    destination: str,
+    acknowledged_lsn: int = 0,
 ) -> int:
-    if engine == "memory":
-        found = identity.load_identity(storage, paths)
-        if found is None:
-            raise CorruptionError(paths.store, "the file is missing")
-        return memory_reader.back_up(storage, paths, found.uuid_bytes, destination)
+    """Do the same in this process."""
     # Whoever has it open has accepted the file system that it lies on.
     options = Options.resolve(engine=engine, read_only=True, allow_network_fs=True)
+    wanted = backup.Wanted(destination, acknowledged_lsn)
+    if engine == "memory":
+        found = identity.load_ready(storage, paths, options, engine)
+        if found is None:
+            raise CorruptionError(paths.store, "the file is missing")
+        return memory_reader.back_up(storage, paths, found.uuid_bytes, wanted)
     reader = _READERS[engine](paths.root, options, storage=storage)
     with contextlib.closing(reader):
-        return reader.backup(destination)
+        return reader.copy(wanted)
 
 
 def _error(fields: dict[str, Any]) -> HyperCacheError:
@@ -91,11 +107,12 @@ def _fields(error: HyperCacheError) -> dict[str, Any]:
     return {"error": type(error).__name__, "message": str(error)}
 
 
-def main(root: str, engine: str, destination: str) -> int:
+def main(root: str, engine: str, destination: str, acknowledged_lsn: str) -> int:
     """Copy, and print the LSN of the copy, or what went wrong as JSON."""
     helper.end_with_parent()
     try:
-        lsn = _back_up_here(OsStorage(), StorePaths(root), engine, destination)
+        place = OsStorage(), StorePaths(root), engine, destination
+        lsn = back_up_here(*place, int(acknowledged_lsn))
     except HyperCacheError as error:
         sys.stdout.write(f"\n{json.dumps(_fields(error))}\n")
         return 1

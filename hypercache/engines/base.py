@@ -26,7 +26,15 @@ from typing import NamedTuple
 
 from hypercache.engines.reports import CheckReport, EngineStats, Problem
 from hypercache.errors import ConfigError, LimitError
-from hypercache.ops import Delete, KeyOp, Put, Touch, check_key, check_value
+from hypercache.ops import (
+    Delete,
+    KeyOp,
+    Put,
+    Touch,
+    check_expiry,
+    check_key,
+    check_value,
+)
 
 __all__ = [
     "Change",
@@ -264,6 +272,8 @@ def check_op(op: KeyOp) -> None:
     check_key(op.key)
     if isinstance(op, Put):
         check_value(op.key, op.value)
+    if not isinstance(op, Delete):
+        check_expiry(op.key, op.expires_at_ms)
 
 
 def changed_entry(current: Entry | None, op: KeyOp) -> Entry | None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Iterable, Iterator
+from contextlib import nullcontext
 from functools import partial
 
 from hypercache.aof import manifest as manifests
@@ -14,14 +16,16 @@ from hypercache.engines import (
     backup_helper,
     identity,
     memory_table,
+    replay_helper,
 )
 from hypercache.engines.base import CheckReport, EngineStats, Entry
 from hypercache.engines.compactor import Compactor
 from hypercache.engines.logged import LoggedEngine
-from hypercache.engines.memory_table import FRAME_EXTRA_BYTES, MemoryTable
+from hypercache.engines.memory_table import FRAME_EXTRA_BYTES, Loader, MemoryTable
 from hypercache.engines.opening import notes_on
+from hypercache.engines.replay_helper import HelperFailedError, ReadAhead
 from hypercache.engines.slots import Slot
-from hypercache.ops import PUT, check_key, check_value
+from hypercache.ops import PUT, check_expiry, check_key, check_value
 from hypercache.options import MAX_KEY_BYTES, MAX_VALUE_BYTES, Options
 from hypercache.paths import StorePaths
 from hypercache.storage import Clock, OsStorage, Storage, SystemClock
@@ -57,7 +61,11 @@ class DurableMemoryEngine(LoggedEngine):
             manifest = manifests.load(self._storage, paths)
             place = self._storage, paths, options, self._uuid
             self._aof = AofWriter(*place, manifest)
-            self._memory = load(self._aof)
+            ahead = replay_helper.maybe_start(
+                self._storage, paths, self._uuid, manifest.extent, options.maintenance
+            )
+            with ahead or nullcontext():
+                self._memory = load(self._aof, ahead)
             self._aof.settle()
             self._aof.prune()
             self._recovery = notes_on(self._aof.torn_tail)
@@ -109,6 +117,7 @@ class DurableMemoryEngine(LoggedEngine):
                 # Called through a local: half the cost in CPython 3.11.
                 pack = self._pack
                 if expires_at_ms:
+                    check_expiry(key, expires_at_ms)
                     payload = pack((PUT, key, value, expires_at_ms))
                     slot: Slot = (value, expires_at_ms)
                 else:
@@ -162,7 +171,9 @@ class DurableMemoryEngine(LoggedEngine):
         """Copy the store into a new directory and return the LSN of the copy."""
         self._refuse()
         place = self._storage, self._paths, ENGINE
-        return backup_helper.back_up(*place, destination)
+        with self._lock:
+            lsn = self._log.appended_lsn()
+        return backup_helper.back_up(*place, destination, lsn)
 
     def check(self) -> CheckReport:
         """Read the log back and report what is wrong; changes nothing."""
@@ -225,14 +236,36 @@ class DurableMemoryEngine(LoggedEngine):
         self._compactions.close_cleanly()
 
 
-def load(log: AofWriter) -> MemoryTable:
-    """Return the table that a log stands for, and leave the log at its end."""
-    table = MemoryTable()
+def load(log: AofWriter, ahead: ReadAhead | None = None) -> MemoryTable:
+    """Return the table that a log stands for, and leave the log at its end.
+
+    What `ahead` reads is taken from there, and read again here if it fails.
+    """
+    collects = gc.isenabled()
+    # Collecting over all entries of a log takes its time, and there are no cycles.
+    gc.disable()
+    try:
+        if ahead is not None:
+            try:
+                return _load(log, ahead)
+            except HelperFailedError as error:
+                replay_helper.log_failure(error)
+        return _load(log, None)
+    finally:
+        if collects:
+            gc.enable()
+
+
+def _load(log: AofWriter, ahead: ReadAhead | None) -> MemoryTable:
+    loader = Loader()
     for block in log.base_blocks():
-        table.active.update(block)
-    memory_table.replay(table, log.arrays())
-    table.recount()
-    return table
+        loader.add(block)
+    progress = None
+    if ahead is not None:
+        loader.replay(ahead.unpacked())
+        progress = ahead.progress
+    loader.replay(log.unpacked(progress))
+    return loader.finish()
 
 
 def _create(storage: Storage, paths: StorePaths) -> None:

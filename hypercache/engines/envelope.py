@@ -20,8 +20,10 @@ HASH_BYTES = 16
 SHORT_KEY_BYTES = LMDB_KEY_BYTES - HASH_BYTES
 
 _CRC = struct.Struct("<I")
-_HEAD = struct.Struct("<IBQQ")
-_pack_short, _pack_crc = struct.Struct("<BQQ").pack, _CRC.pack
+HEAD = struct.Struct("<IBQQ")
+# Of an envelope with a short key: what is behind the CRC field and before the value.
+pack_short, pack_crc = struct.Struct("<BQQ").pack, _CRC.pack
+unpack_head = HEAD.unpack_from
 _LENGTH = struct.Struct("<H")
 _LONG_KEY = 1
 _DIGEST_FACTOR = 0x9E3779B97F4A7C15  # odd, so that every CRC bit reaches the sum
@@ -63,29 +65,23 @@ def wrap(key: bytes, value: bytes, expires_at_ms: int, lsn: int) -> bytes:
     flags, name = 0, b""
     if is_long(lmdb_key):
         flags, name = _LONG_KEY, _LENGTH.pack(len(key)) + key
-    head = _HEAD.pack(0, flags, expires_at_ms, lsn)[_CRC.size :]
+    head = HEAD.pack(0, flags, expires_at_ms, lsn)[_CRC.size :]
     body = b"".join((head, name, value))
     return _CRC.pack(crc32c(body, crc32c(lmdb_key))) + body
 
 
-def wrap_short(key: bytes, value: bytes, expires_at_ms: int, lsn: int) -> bytes:
-    """Return the same for a short key, in half the time."""
-    body = _pack_short(0, expires_at_ms, lsn) + value
-    return _pack_crc(crc32c(body, crc32c(key))) + body
-
-
 def unwrap(lmdb_key: bytes, data: bytes) -> Stored | None:
     """Return what an envelope holds, None when its checksum does not match."""
-    if len(data) < _HEAD.size:
+    if len(data) < HEAD.size:
         return None
     view = memoryview(data)
-    crc, flags, expires_at_ms, lsn = _HEAD.unpack_from(data)
+    crc, flags, expires_at_ms, lsn = HEAD.unpack_from(data)
     if crc32c(view[_CRC.size :], crc32c(lmdb_key)) != crc:
         return None
     if not flags & _LONG_KEY:
-        return Stored(lmdb_key, data[_HEAD.size :], expires_at_ms, lsn)
-    start = _HEAD.size + _LENGTH.size
-    end = start + _LENGTH.unpack_from(data, _HEAD.size)[0]
+        return Stored(lmdb_key, data[HEAD.size :], expires_at_ms, lsn)
+    start = HEAD.size + _LENGTH.size
+    end = start + _LENGTH.unpack_from(data, HEAD.size)[0]
     return Stored(data[start:end], data[end:], expires_at_ms, lsn)
 
 
@@ -94,7 +90,12 @@ def summarize(data: bytes) -> Summary:
 
     The LSN is unique to an entry, so a lost, doubled or outdated one moves the sum.
     """
-    if len(data) < _HEAD.size:
+    if len(data) < HEAD.size:
         return Summary(0, False)
-    crc, _, expires_at_ms, lsn = _HEAD.unpack_from(data)
-    return Summary((crc * _DIGEST_FACTOR + lsn) & DIGEST_MASK, expires_at_ms > 0)
+    crc, _, expires_at_ms, lsn = unpack_head(data)
+    return Summary(digest_of(crc, lsn), expires_at_ms > 0)
+
+
+def digest_of(crcs: int, lsns: int) -> int:
+    """Return the share of one envelope, or from sums that of many."""
+    return (crcs * _DIGEST_FACTOR + lsns) & DIGEST_MASK

@@ -60,22 +60,8 @@ def maybe_run(
 
     It shares the descriptors in `inherit`.
     """
-    if not can_start():
-        return None
-    # -P: a file of the current directory must not pass for a module of the library.
-    command = [sys.executable, "-P", "-m", module, *arguments]
-    try:
-        process = subprocess.Popen(
-            command,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            env={**os.environ, "PYTHONPATH": _search_path()},
-            pass_fds=inherit,
-            start_new_session=True,  # Ctrl-C is for the program, not for its helper
-        )
-    except OSError as error:
-        _log.warning("no helper process can be started: %s", error)
+    process = maybe_start(module, *arguments, inherit=inherit, stderr=subprocess.PIPE)
+    if process is None:
         return None
     # communicate() would close the pipe that tells the helper that we live. Whatever
     # ends this block closes it, which ends the helper, before the process is awaited.
@@ -86,6 +72,35 @@ def maybe_run(
     code = process.returncode
     last = complaint.decode(errors="replace").strip().rpartition("\n")[2]
     return Outcome(output, last, max(code, 0), max(-code, 0))
+
+
+def maybe_start(
+    module: str,
+    *arguments: str,
+    inherit: tuple[int, ...] = (),
+    stderr: int = subprocess.DEVNULL,
+) -> subprocess.Popen[bytes] | None:
+    """Start `python -m module arguments`; None where no process can start.
+
+    Its standard output is a pipe to read from; closing its standard input ends it.
+    """
+    if not can_start():
+        return None
+    # -P: a file of the current directory must not pass for a module of the library.
+    command = [sys.executable, "-P", "-m", module, *arguments]
+    try:
+        return subprocess.Popen(
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=stderr,
+            env={**os.environ, "PYTHONPATH": _search_path()},
+            pass_fds=inherit,
+            start_new_session=True,  # Ctrl-C is for the program, not for its helper
+        )
+    except OSError as error:
+        _log.warning("no helper process can be started: %s", error)
+        return None
 
 
 def log_failure(what: str, done: Outcome) -> None:

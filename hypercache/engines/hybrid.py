@@ -15,7 +15,7 @@ from hypercache.engines.checkpointer import Checkpointer
 from hypercache.engines.logged import LoggedEngine
 from hypercache.engines.read_cache import ReadCache
 from hypercache.engines.slots import ABSENT, Absent, Slot, slot_of
-from hypercache.ops import PUT, check_key, check_value
+from hypercache.ops import PUT, check_expiry, check_key, check_value
 from hypercache.options import MAX_KEY_BYTES, MAX_VALUE_BYTES, Options
 from hypercache.paths import StorePaths
 from hypercache.storage import Clock, OsStorage, Storage, SystemClock
@@ -120,6 +120,7 @@ class HybridEngine(LoggedEngine):
                 # Called through a local: half the cost in CPython 3.11.
                 pack = self._pack
                 if expires_at_ms:
+                    check_expiry(key, expires_at_ms)
                     payload = pack((PUT, key, value, expires_at_ms))
                     slot: Slot = (value, expires_at_ms)
                 else:
@@ -148,7 +149,9 @@ class HybridEngine(LoggedEngine):
         """Copy the store into a new directory and return the LSN of the copy."""
         self._refuse()
         place = self._storage, self._paths, opening.ENGINE
-        return backup_helper.back_up(*place, destination)
+        with self._lock:
+            lsn = self._log.appended_lsn()
+        return backup_helper.back_up(*place, destination, lsn)
 
     def check(self) -> CheckReport:
         """Read the log and LMDB back and report what is wrong; changes nothing."""

@@ -10,9 +10,18 @@ from collections.abc import Iterable
 from typing import Any, NamedTuple, Protocol
 
 import msgpack
+from crc32c import crc32c
 
 from hypercache.engines import envelope
-from hypercache.engines.envelope import DIGEST_MASK, SHORT_KEY_BYTES, Stored
+from hypercache.engines.envelope import (
+    DIGEST_MASK,
+    HEAD,
+    SHORT_KEY_BYTES,
+    Stored,
+    pack_crc,
+    pack_short,
+    unpack_head,
+)
 from hypercache.errors import CorruptionError
 from hypercache.ops import Delete, KeyOp, Put, Touch
 
@@ -98,23 +107,25 @@ class WriteBatch:
         """Apply many ops, each under its LSN; fastest in the order of their keys."""
         # One cursor for all: it finds most keys on the page where it is.
         replace = self._txn.cursor().replace
-        count = digest = expiring = 0
+        count = crcs = lsns = expiring = 0
         for lsn, op in ops:
             if type(op) is not Put or len(op.key) > SHORT_KEY_BYTES:
                 self.apply(lsn, op)
                 continue
-            new = envelope.wrap_short(*op, lsn)
-            old = replace(op.key, new)
-            come_digest, come_expires = envelope.summarize(new)
-            count, digest = count + 1, digest + come_digest
-            expiring += come_expires
-            if old is not None:
-                gone_digest, gone_expires = envelope.summarize(old)
-                count, digest = count - 1, digest - gone_digest
-                expiring -= gone_expires
+            # A checkpoint does little else: `wrap` and `summarize`, written out.
+            key, value, expires_at_ms = op
+            body = pack_short(0, expires_at_ms, lsn) + value
+            crc = crc32c(key + body)
+            old = replace(key, pack_crc(crc) + body)
+            count, crcs, lsns = count + 1, crcs + crc, lsns + lsn
+            expiring += expires_at_ms > 0
+            if old is not None and len(old) >= HEAD.size:
+                old_crc, _, old_expires_at_ms, old_lsn = unpack_head(old)
+                count, crcs, lsns = count - 1, crcs - old_crc, lsns - old_lsn
+                expiring -= old_expires_at_ms > 0
         self._changed = True
         self._count += count
-        self._digest += digest
+        self._digest += envelope.digest_of(crcs, lsns)
         self._expiring += expiring
 
     def clear(self) -> None:

@@ -15,6 +15,7 @@ from functools import partial
 from typing import NamedTuple
 
 from hypercache.engines import auditing, backup, identity, lmdb_walk, merging, opening
+from hypercache.engines.backup import Wanted
 from hypercache.engines.base import CheckReport, EngineStats, Entry, Problem
 from hypercache.engines.lmdb_snapshot import LmdbSnapshot, SnapshotLostError
 from hypercache.engines.memtable import Memtable
@@ -185,6 +186,10 @@ class LmdbReader(ReadOnlyEngine):
 
     def backup(self, destination: str) -> int:
         """Copy the store as it is now into a new directory; return the LSN reached."""
+        return self.copy(Wanted(destination, self._view.lsn))
+
+    def copy(self, wanted: Wanted) -> int:
+        """Make a backup that must reach an LSN; return the LSN reached."""
         self._refuse()
         place = self._storage, self._paths, self.engine, self._uuid
         for _ in range(_ATTEMPTS):
@@ -192,7 +197,7 @@ class LmdbReader(ReadOnlyEngine):
             with held, contextlib.closing(snapshot):
                 cut = backup.LmdbCut(marker, held, snapshot.copy_to)
                 try:
-                    return backup.back_up_lmdb(*place, cut, destination)
+                    return backup.back_up_lmdb(*place, cut, wanted)
                 except SnapshotLostError:
                     continue
         raise too_fast(self._paths)

@@ -17,7 +17,7 @@ from hypercache.engines.base import (
 )
 from hypercache.engines.slots import ExpiryClock, Slot, slot_of
 from hypercache.errors import ClosedError, HyperCacheError, LimitError
-from hypercache.ops import KeyOp, check_key, check_value
+from hypercache.ops import KeyOp, check_expiry, check_key, check_value
 from hypercache.options import MAX_KEY_BYTES, MAX_VALUE_BYTES
 from hypercache.storage import Clock, SystemClock
 
@@ -63,6 +63,8 @@ class MemoryEngine(StorageEngine):
         if not 0 < len(key) <= MAX_KEY_BYTES or len(value) > MAX_VALUE_BYTES:
             check_key(key)
             check_value(key, value)
+        if expires_at_ms:
+            check_expiry(key, expires_at_ms)
         with self._lock:
             if self._refusal is not None:
                 raise self._refusal()

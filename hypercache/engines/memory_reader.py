@@ -12,7 +12,7 @@ from hypercache.aof.base import BaseReader
 from hypercache.aof.manifest import Manifest
 from hypercache.engines import auditing, backup, identity, memory_table
 from hypercache.engines.base import CheckReport, EngineStats, Entry
-from hypercache.engines.memory_table import MemoryTable
+from hypercache.engines.memory_table import Loader, MemoryTable
 from hypercache.engines.opening import notes_on
 from hypercache.engines.read_only import ReadOnlyEngine, too_fast
 from hypercache.errors import CorruptionError, StorageError
@@ -131,7 +131,8 @@ class MemoryReader(ReadOnlyEngine):
     def backup(self, destination: str) -> int:
         """Copy the store as it is now into a new directory; return the LSN reached."""
         self._refuse()
-        return back_up(self._storage, self._paths, self._uuid, destination)
+        wanted = backup.Wanted(destination, self._view.lsn)
+        return back_up(self._storage, self._paths, self._uuid, wanted)
 
     def close(self) -> None:
         """Refuse every later call; nothing is held open."""
@@ -139,19 +140,19 @@ class MemoryReader(ReadOnlyEngine):
 
     def _load(self) -> _View:
         manifest, held = _hold_named(self._storage, self._paths)
-        table = MemoryTable()
+        loader = Loader()
         with held:
             if manifest.base is not None:
                 base = BaseReader(held.files[_BASE], self._uuid, manifest.base)
                 for block in base.blocks():
-                    table.active.update(block)
+                    loader.add(block)
             paths = self._paths.increments
             log = LogReader(
                 self._storage, paths, self._uuid, manifest.extent, held=held
             )
-            memory_table.replay(table, log.arrays())
+            loader.replay(log.unpacked())
         refuse_unknown(log, partial(self._is_active, manifest.active_segment))
-        table.recount()
+        table = loader.finish()
         base_bytes = manifest.base.length_bytes if manifest.base else 0
         lengths = [end.length_bytes for end in log.ends.values()]
         # What looks torn beside a writer is what it is writing.
@@ -168,12 +169,14 @@ class MemoryReader(ReadOnlyEngine):
         return manifests.load(self._storage, self._paths).active_segment == number
 
 
-def back_up(storage: Storage, paths: StorePaths, uuid: bytes, destination: str) -> int:
+def back_up(
+    storage: Storage, paths: StorePaths, uuid: bytes, wanted: backup.Wanted
+) -> int:
     """Copy a durable memory store as it is now, and return the LSN of the copy."""
     manifest, held = _hold_named(storage, paths)
     with held:
         cut = backup.AofCut(manifest, held)
-        return backup.back_up_aof(storage, paths, uuid, cut, destination)
+        return backup.back_up_aof(storage, paths, uuid, cut, wanted)
 
 
 def _hold_named(storage: Storage, paths: StorePaths) -> tuple[Manifest, HeldLog]:

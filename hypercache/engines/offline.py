@@ -57,7 +57,7 @@ class OfflineLog:
         """
         storage, paths, log = self._storage, self._paths, self._log
         before_bytes = auditing.disk_bytes(storage, paths)
-        for _ in log.arrays():
+        for _ in log.unpacked():
             yield 0
         log.settle()
         base = yield from compact(storage, paths, self._uuid, log.manifest)

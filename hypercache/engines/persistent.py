@@ -25,7 +25,7 @@ from hypercache.engines.envelope import Stored
 from hypercache.engines.shared_writes import BatchWrite, ClearWrite, UpdateWrite, Write
 from hypercache.engines.slots import ExpiryClock, slot_of
 from hypercache.errors import ConfigError, LimitError, StorageError
-from hypercache.ops import KeyOp, Put, check_key, check_value
+from hypercache.ops import KeyOp, Put, check_key
 from hypercache.options import Options, SyncPolicy
 from hypercache.paths import StorePaths
 from hypercache.storage import Clock, OsStorage, Storage, SystemClock
@@ -107,9 +107,7 @@ class PersistentEngine(StorageEngine):
 
     def put(self, key: bytes, value: bytes, expires_at_ms: int = 0) -> int:
         """Store a value and return its LSN once it is acknowledged."""
-        check_key(key)
-        check_value(key, value)
-        return self._run(BatchWrite(self._live, [Put(key, value, expires_at_ms)]))
+        return self.apply([Put(key, value, expires_at_ms)])
 
     def apply(self, ops: Sequence[KeyOp]) -> int:
         """Apply a batch, all or none, and return the LSN of its last op."""
@@ -183,7 +181,8 @@ class PersistentEngine(StorageEngine):
         """Copy the store into a new directory and return the LSN of the copy."""
         self._refuse()
         place = self._storage, self._paths, shared_store.ENGINE
-        return backup_helper.back_up(*place, destination)
+        lsn = self._store.state().checkpoint_lsn
+        return backup_helper.back_up(*place, destination, lsn)
 
     def stats(self) -> EngineStats:
         """Return the numbers of this moment."""

@@ -7,16 +7,19 @@ needs nothing of the engine but the files.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Generator, Sequence
+import heapq
+from collections.abc import Generator, Iterator, Sequence
 from itertools import islice
 from typing import Protocol
 
 from hypercache.log_reader import LogReader
-from hypercache.net_ops import net_ops
+from hypercache.net_ops import NetOps, net_ops
 from hypercache.ops import KeyOp
 from hypercache.paths import StorePaths
 from hypercache.storage import Storage
 from hypercache.wal.checkpoint import Marker
+
+_BATCHES_IN_RUN = 50
 
 
 class FoldTarget(Protocol):
@@ -55,9 +58,21 @@ def fold(
         target.clear(cleared_lsn)
         yield reader.read_bytes
     # In key order, so that LMDB touches each page once.
-    keys = iter(sorted(net))
+    keys = yield from _sorted_keys(net, batch_count * _BATCHES_IN_RUN, reader)
     while batch := [net[key] for key in islice(keys, batch_count)]:
         target.fold(batch, None)
         yield reader.read_bytes
     target.fold([], reached_lsn)
     return reached_lsn
+
+
+def _sorted_keys(
+    net: NetOps, run_count: int, reader: LogReader
+) -> Generator[int, None, Iterator[bytes]]:
+    """Return the keys in order, sorted in runs so that no step takes long."""
+    keys, runs = iter(net), []
+    while run := sorted(islice(keys, run_count)):
+        runs.append(run)
+        yield reader.read_bytes
+    # One sort costs a third of a merge, and one run is the rule in a helper process.
+    return iter(runs[0]) if len(runs) == 1 else heapq.merge(*runs)

@@ -1,5 +1,7 @@
 """A directory that is not a healthy store is refused with one line, and not touched."""
 
+import os
+
 import pytest
 
 import hypercache
@@ -14,8 +16,18 @@ READERS = [
     ["stats"],
     ["check"],
     ["checkpoint"],
+    ["backup", "DEST"],
 ]
+WRITERS = [["set", "key", "value"], ["del", "key"], ["checkpoint"]]
 ALL = [*READERS, ["set", "key", "value"]]
+
+
+@pytest.fixture(autouse=True)
+def in_a_directory_of_its_own(tmp_path_factory, monkeypatch):
+    """Let a relative DEST be nowhere near the store."""
+    monkeypatch.chdir(tmp_path_factory.mktemp("current"))
+    yield
+    assert os.listdir() == []
 
 
 def refuse(result, exit_code, words):
@@ -77,6 +89,7 @@ def test_a_store_without_its_identity_is_damaged(run, store, contents):
     (store / "STORE").unlink()
     before = contents(store)
     refuse(run("get", store, "apple"), 3, f"{store}/STORE: the file is missing")
+    refuse(run("backup", store, "DEST"), 3, f"{store}/STORE: the file is missing")
     result = run("check", store)
     assert result.exit_code == 3
     assert result.stdout.startswith(f"{store}/STORE: the file is missing")
@@ -85,7 +98,7 @@ def test_a_store_without_its_identity_is_damaged(run, store, contents):
 
 def test_a_locked_store_names_the_process_that_holds_it(run, store, held_open):
     with held_open(store) as holder:
-        for command in ALL:
+        for command in WRITERS:
             result = run(command[0], store, *command[1:])
             refuse(result, 4, f"is open in process {holder.pid};")
 

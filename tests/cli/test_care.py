@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 import hypercache
+from tests.support.files import unchanged
 
 VALUE = b"0123456789abcdef" * 4
 
@@ -68,18 +69,31 @@ def test_check_of_a_whole_store_exits_with_0(run, store):
     }
 
 
-def test_check_of_a_killed_store_exits_with_0(run, crashed):
-    assert run("check", crashed).stdout == "clean: 2 entries\n"
+def test_check_of_a_killed_store_exits_with_0_and_changes_nothing(run, crashed):
+    with unchanged(crashed):
+        result = run("check", crashed)
+    assert (result.exit_code, result.stdout) == (0, "clean: 2 entries\n")
 
 
-def test_check_reports_a_torn_tail_that_the_open_has_cut(run, crashed):
+def test_check_reports_a_torn_tail_and_leaves_it(run, crashed):
     segment = crashed / "wal" / "0000000000000001.wal"
     flip(segment, segment.read_bytes().rindex(VALUE))
-    result = run("check", crashed, "--json")
-    answer = json.loads(result.stdout)
-    assert (result.exit_code, answer["entry_count"]) == (0, 1)
-    assert "cut a torn tail" in answer["recovery"][0]
-    assert result.stderr.startswith("hypercache: cut a torn tail: ")
+    with unchanged(crashed):
+        result = run("check", crashed, "--json")
+        answer = json.loads(result.stdout)
+        assert (result.exit_code, answer["entry_count"]) == (1, 1)
+        (note,) = answer["recovery"]
+        assert note.startswith(f"a torn tail, left as it is: {segment} ")
+        assert result.stderr == ""
+        result = run("check", crashed)
+        assert result.exit_code == 1
+        assert result.stdout.splitlines() == [
+            note,
+            "repaired by the next open for writing: 1 entries",
+        ]
+        assert note in run("stats", crashed).stdout
+    run("checkpoint", crashed)
+    assert run("check", crashed).exit_code == 0
 
 
 def test_check_of_a_damaged_segment_exits_with_3_and_says_where(run, crashed, contents):

@@ -274,7 +274,7 @@ def test_a_writer_at_work_is_never_taken_for_damage(
         try:
             assert child.stdout.readline() == b"open\n"
             lsn = 0
-            while lsn < 5_000:
+            while lsn < 2_000:
                 result = run(kind, "inspect", path, "--json")
                 [summary] = objects(result)
                 # The last frame may be half there, and nothing else.
@@ -289,7 +289,7 @@ def test_memory_does_not_grow_with_the_log(tmp_path):
     log = BuiltLog(tmp_path / "store", Kind.WAL)
     large_bytes = 8 << 20
     for number in range(6):
-        small = ([Put(b"%d-%d" % (number, at), b"x" * 60)] for at in range(40_000))
+        small = ([Put(b"%d-%d" % (number, at), b"x" * 60)] for at in range(7_000))
         large = ([Put(b"large-%d" % at, bytes(large_bytes))] for at in range(6))
         log.segment([*small, *large], capacity=64 << 20)
     log.segment([[Clear()]])

@@ -49,7 +49,7 @@ def here(case, store_path, destination, storage=None):
     """Back up in this process, whatever the engine would do."""
     place = storage or OsStorage(), StorePaths(str(store_path))
     name = case.name.partition("-")[0]
-    return backup_helper._back_up_here(*place, name, str(destination))
+    return backup_helper.back_up_here(*place, name, str(destination))
 
 
 def test_a_copy_opens_like_any_store_and_goes_on_counting(
@@ -117,25 +117,17 @@ def test_a_copy_is_one_moment_while_threads_write(
         threads.start(write, 1)
         threads.start(write, 2)
         before = 0
-        for turn in range(3):
-            lsn = cache.backup(tmp_path / f"copy {turn}")
-            assert lsn > before
-            before = lsn
-            # Not earlier than what was acknowledged before the call.
+        for turn in range(2):
             acknowledged = cache.set("acknowledged", turn)
-            assert cache.backup(tmp_path / f"next {turn}") >= acknowledged
-    for turn in range(3):
-        for name in ("copy", "next"):
-            with open_cache(tmp_path / f"{name} {turn}") as copy:
-                found = copy.get_many(keys)
-                assert len(found) == len(keys)
-                assert len(set(map(tuple, map(_listed, found.values())))) == 1
-                if name == "next":
-                    assert copy.get("acknowledged") == turn
-
-
-def _listed(value):
-    return value if isinstance(value, (list, tuple)) else [value]
+            lsn = cache.backup(tmp_path / f"copy {turn}")
+            assert lsn >= acknowledged > before
+            before = lsn
+    for turn in range(2):
+        with open_cache(tmp_path / f"copy {turn}") as copy:
+            found = copy.get_many(keys)
+            assert len(found) == len(keys)
+            assert len(set(map(str, found.values()))) == 1
+            assert copy.get("acknowledged") == turn
 
 
 def test_a_torn_tail_is_not_copied(engine_case, filled, open_cache, tmp_path):
@@ -203,10 +195,10 @@ def test_a_copy_goes_into_what_is_empty_or_new(filled, open_cache, tmp_path):
     (tmp_path / "empty").mkdir()
     (tmp_path / "real").mkdir()
     (tmp_path / "link").symlink_to(tmp_path / "real")
-    for name in ("empty", "link/copy", "a/b/c"):
+    for name in ("empty", "link/a/b"):
         filled.backup(tmp_path / name)
         assert_whole(open_cache(tmp_path / name))
-    assert sorted(os.listdir(tmp_path)) == ["a", "empty", "link", "real", "store"]
+    assert sorted(os.listdir(tmp_path)) == ["empty", "link", "real", "store"]
 
 
 def test_inside_a_transaction_it_is_refused(filled, tmp_path):
@@ -246,9 +238,10 @@ def test_a_damaged_store_is_not_copied(open_cache, engine_case, store_path, tmp_
         assert copy.get("needle") == needle
 
 
-def test_damage_that_a_helper_meets_is_told_as_what_it_is(
-    helped, open_cache, store_path, tmp_path
+def test_damage_to_an_open_store_is_told_whoever_copies_it(
+    open_cache, store_path, tmp_path
 ):
+    """Also damage to the last frame, which the log alone would take for a torn one."""
     needle = b"needle-in-a-file" * 5
     with open_cache(compact_min_bytes=1 << 20) as cache:
         cache.set_many({"needle": needle, "later": 1})
@@ -266,8 +259,9 @@ def test_damage_that_a_helper_meets_is_told_as_what_it_is(
 
 class Renames(WatchedStorage):
     def rename(self, source, path):
-        self.watch.note(Event("rename", source))
-        self.renamed = set(map(str, [Path(source), *Path(source).rglob("*")]))
+        if source.endswith(".partial"):
+            self.watch.note(Event("rename", source))
+            self.renamed = set(map(str, [Path(source), *Path(source).rglob("*")]))
         super().rename(source, path)
 
 
@@ -346,7 +340,7 @@ def test_a_kill_leaves_a_whole_copy_or_none_and_the_next_one_cleans_up(
         else:
             left = os.listdir(copy.parent)
             assert all(name.endswith(".partial") for name in left)
-        step += rng.randint(1, 4)
+        step += rng.randint(2, 9)
     assert False in outcomes
     assert_whole(open_cache(copy))
     assert os.listdir(copy.parent) == ["copy"]

@@ -105,7 +105,6 @@ def test_a_relative_path_stays_the_same_store_after_chdir(
     "arguments",
     [
         {"engine": "rocks"},
-        {"engine": "memory"},
         {"sync": "sometimes"},
         {"log_io": "carrier pigeon"},
         {"verify": "never"},

@@ -293,7 +293,7 @@ class CacheModel(RuleBasedStateMachine):
 
 
 CacheModel.TestCase.settings = settings(
-    max_examples=45,
+    max_examples=20,
     stateful_step_count=40,
     deadline=None,
     derandomize=True,  # the same on every run; fuzz/ is where new cases are looked for
@@ -319,7 +319,7 @@ class MemoryWithHelpers(MemoryModel):
 MemoryModel.TestCase.settings = CacheModel.TestCase.settings
 for model in (WithHelpers, MemoryWithHelpers):
     # Few: each maintenance that comes by itself starts a process.
-    model.TestCase.settings = settings(CacheModel.TestCase.settings, max_examples=8)
+    model.TestCase.settings = settings(CacheModel.TestCase.settings, max_examples=5)
 TestMemoryModel = pytest.mark.timeout(600)(MemoryModel.TestCase)
 TestWithHelpers = pytest.mark.timeout(600)(WithHelpers.TestCase)
 TestMemoryWithHelpers = pytest.mark.timeout(600)(MemoryWithHelpers.TestCase)
@@ -335,6 +335,6 @@ class PersistentModel(CacheModel):
 
 PersistentModel.TestCase.settings = settings(
     CacheModel.TestCase.settings,
-    max_examples=15,  # each opens after a crash, and with a helper process
+    max_examples=7,  # each opens after a crash, and with a helper process
 )
 TestPersistentModel = pytest.mark.timeout(600)(PersistentModel.TestCase)

@@ -59,6 +59,21 @@ class Limits(Opening):
         assert contents(engine) == {b"a": b"1"}
         assert engine.stats() == before
 
+    def test_an_expiry_out_of_range_is_refused_before_anything_is_written(
+        self, engine: StorageEngine
+    ) -> None:
+        engine.put(b"a", b"1")
+        before = engine.stats()
+        for expiry in (-1, 1 << 63, 1 << 64):
+            with pytest.raises(LimitError, match="expiry"):
+                engine.put(b"a", b"x", expiry)
+            with pytest.raises(LimitError, match="expiry"):
+                engine.apply([Put(b"b", b"x"), Put(b"a", b"x", expiry)])
+            with pytest.raises(LimitError, match="expiry"):
+                engine.apply([Touch(b"a", expiry)])
+        assert contents(engine) == {b"a": b"1"}
+        assert engine.stats() == before
+
     def test_a_value_over_the_limit_is_refused_before_anything_is_written(
         self, engine: StorageEngine
     ) -> None:
