@@ -71,7 +71,6 @@ MODULES = {
     "engines.backup_helper": Place(
         "engines",
         (
-            "engines",
             "engines.backup",
             "engines.helper",
             "engines.identity",
@@ -111,15 +110,14 @@ MODULES = {
         (
             "engines.aof_audit",
             "engines.auditing",
-            "engines.backup",
             "engines.backup_helper",
             "engines.base",
             "engines.compactor",
             "engines.identity",
             "engines.logged",
-            "engines.memory_reader",
             "engines.memory_table",
             "engines.opening",
+            "engines.replay_helper",
             "engines.slots",
         ),
     ),
@@ -130,7 +128,6 @@ MODULES = {
         "engines",
         (
             "engines.auditing",
-            "engines.backup",
             "engines.backup_helper",
             "engines.base",
             "engines.checkpointer",
@@ -254,6 +251,7 @@ MODULES = {
     ),
     "engines.refusals": Place("engines"),
     "engines.registered": Place("engines", ("engines.base",)),
+    "engines.replay_helper": Place("engines", ("engines.helper",)),
     "engines.reports": Place("engines"),
     "engines.shared_store": Place(
         "engines",

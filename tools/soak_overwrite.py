@@ -14,6 +14,7 @@ import sys
 import tempfile
 import threading
 import time
+from itertools import cycle, islice
 from pathlib import Path
 
 from hypercache import Cache
@@ -37,16 +38,21 @@ def work(engine: str, path: str, keys: int, sets: int, seed: int) -> None:
     count = 0
 
     def look() -> None:
+        looks.append((count / sets, disk_bytes(path), resident_bytes()))
+
+    def go_on_looking() -> None:
         while not done.wait(LOOK_EVERY_S):
-            looks.append((count / sets, disk_bytes(path), resident_bytes()))
+            look()
 
     with Cache(path, engine=engine, serializer="bytes") as cache:
-        looker = threading.Thread(target=look)
+        looker = threading.Thread(target=go_on_looking)
         looker.start()
+        piece, endless = max(1, sets // WIDTH), cycle(order)
         while count < sets:
-            for key in order[: sets - count]:
+            for key in islice(endless, min(piece, sets - count)):
                 cache.set(key, value)
-            count += len(order)
+            count += piece
+            look()
         done.set()
         looker.join()
         stats = cache.stats()

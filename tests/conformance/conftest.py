@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from hypercache import Cache
 from hypercache.testing.opened import Opened
+from tests.support import memory_disk
 from tests.support.clock import FakeClock
 from tests.support.engines import OpenEngine, cache_over
+
+
+@pytest.fixture
+def tmp_path() -> Iterator[Path]:
+    """Give a directory in RAM where there is one."""
+    with tempfile.TemporaryDirectory(dir=memory_disk.place()) as path:
+        yield Path(path)
 
 
 @pytest.fixture

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support import memory_disk
 from tests.support.packages import install
 from tests.support.processes import ROOT
 
@@ -35,10 +36,11 @@ def install_what_is_shown(site: Path, files: dict[str, str]) -> None:
 
 def run(site: Path, *arguments: str) -> subprocess.CompletedProcess:
     inherited = {k: v for k, v in os.environ.items() if not k.startswith("PYTEST")}
+    quick = {"TMPDIR": place} if (place := memory_disk.place()) else {}
     return subprocess.run(
         [sys.executable, *arguments],
         cwd=site,
-        env={**inherited, "PYTHONPATH": f"{site}{os.pathsep}{ROOT}"},
+        env={**inherited, **quick, "PYTHONPATH": f"{site}{os.pathsep}{ROOT}"},
         capture_output=True,
         text=True,
         timeout=280,

@@ -22,6 +22,7 @@ from hypothesis.stateful import (
 )
 
 from hypercache.engines import DurableMemoryEngine, HybridEngine, PersistentEngine
+from tests.support import memory_disk
 from tests.support.clock import FakeClock
 from tests.support.engines import cache_over, tiny_options
 
@@ -54,7 +55,9 @@ class CacheModel(RuleBasedStateMachine):
 
     def open_first(self, settings_of_run):
         self.settings = settings_of_run
-        self.root = Path(tempfile.mkdtemp(prefix="hypercache-model-"))
+        self.root = Path(
+            tempfile.mkdtemp(prefix="hypercache-model-", dir=memory_disk.place())
+        )
         self.stores = count()
         self.stamps = count(1)
         self.clock = FakeClock()

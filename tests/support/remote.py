@@ -1,33 +1,42 @@
 """A cache that another process has open, driven from here, call by call.
 
-Run as `python -m tests.support.remote`, it takes pickled calls from its standard input
-and answers each; the parent may kill it at any moment.
+The process is forked from a server that has imported everything and opened nothing: it
+inherits nothing of the test, and it is there at once.
 """
 
 from __future__ import annotations
 
-import os
-import pickle
-import subprocess
+import multiprocessing
 import sys
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
 from hypercache import Cache
 from tests.support.engines import TINY, EngineCase
-from tests.support.processes import environment
+
+WAIT_S = 60
+_context = multiprocessing.get_context("forkserver")
+_context.set_forkserver_preload(
+    [
+        __name__,
+        "hypercache.engines.durable_memory",
+        "hypercache.engines.lmdb_reader",
+        "hypercache.engines.memory_reader",
+        "hypercache.engines.hybrid",
+        "hypercache.engines.persistent",
+    ]
+)
 
 
 class Remote:
     """Call methods of a Cache in a process of its own; what they raise is raised."""
 
     def __init__(self, case: EngineCase, path: Path, **changes: Any) -> None:
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", __name__],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            env=environment(),
-        )
+        self._pipe, theirs = _context.Pipe()
+        self._process = _context.Process(target=_serve, args=(theirs,))
+        self._process.start()
+        theirs.close()
         engine = case.name.partition("-")[0]
         options = {**TINY, **case.settings, "engine": engine, **changes}
         self._begin = case.helpers, str(path), options
@@ -42,10 +51,10 @@ class Remote:
         return self._process.pid
 
     def open(self) -> None:
-        self._ask(("open", self._begin, {}))
+        self._ask("open", self._begin, {})
 
     def call(self, name: str, *arguments: Any, **named: Any) -> Any:
-        return self._ask((name, arguments, named))
+        return self._ask(name, arguments, named)
 
     def kill(self) -> None:
         self._process.kill()
@@ -53,11 +62,10 @@ class Remote:
 
     def end(self) -> None:
         """Close the cache and wait for the end of the process."""
-        if self._process.poll() is None:
+        if not self._pipe.closed:
             try:
                 self.call("close")
             finally:
-                self._process.stdin.close()
                 self._end()
 
     def __enter__(self) -> Remote:
@@ -67,17 +75,18 @@ class Remote:
         self.end() if error is None else self.kill()
 
     def _end(self) -> None:
-        self._process.wait(30)
-        for stream in (self._process.stdin, self._process.stdout):
-            stream.close()
+        self._pipe.close()
+        self._process.join(WAIT_S)
+        assert self._process.exitcode is not None, "the process hangs"
+        self._process.close()
 
-    def _ask(self, request: object) -> Any:
-        pickle.dump(request, self._process.stdin)
-        self._process.stdin.flush()
-        good, answer = pickle.load(self._process.stdout)  # noqa: S301  (our own child)
+    def _ask(self, *request: Any) -> Any:
+        self._pipe.send(request)
+        assert self._pipe.poll(WAIT_S), f"no answer to {request[0]}"
+        good, answer = self._pipe.recv()
         if not good:
-            kind, text = answer
-            raise kind(*text)
+            kind, arguments = answer
+            raise kind(*arguments)
         return answer
 
 
@@ -87,13 +96,11 @@ def _open(helpers: bool, path: str, options: dict[str, Any]) -> Cache:
     return Cache(path, **options)
 
 
-def main() -> None:
+def _serve(pipe: Connection) -> None:
     cache: Any = None
-    answers = os.fdopen(os.dup(1), "wb")
-    os.dup2(2, 1)
     while True:
         try:
-            name, arguments, named = pickle.load(sys.stdin.buffer)  # noqa: S301
+            name, arguments, named = pipe.recv()
         except EOFError:
             return
         try:
@@ -101,20 +108,13 @@ def main() -> None:
                 cache, answer = _open(*arguments), None
             else:
                 answer = getattr(cache, name)(*arguments, **named)
-                if name == "scan":
-                    answer = list(answer)
-            reply = True, answer
         except Exception as error:  # noqa: BLE001  (the parent raises it)
-            reply = False, (type(error), _arguments(error))
-        pickle.dump(reply, answers)
-        answers.flush()
+            pipe.send((False, (type(error), _arguments(error))))
+        else:
+            pipe.send((True, answer))
 
 
 def _arguments(error: Exception) -> tuple[Any, ...]:
     if hasattr(error, "pid"):  # StoreLockedError
         return error.path, error.pid
     return (error.path, error.reason) if hasattr(error, "reason") else error.args
-
-
-if __name__ == "__main__":
-    main()
