@@ -16,7 +16,7 @@ from tests.support.clock import FakeClock
 from tests.support.engines import OpenEngine, cache_over
 
 
-@pytest.fixture
+@pytest.fixture(autouse=True)  # first made, last removed: what is open is in it
 def tmp_path() -> Iterator[Path]:
     """Give a directory in RAM where there is one."""
     with tempfile.TemporaryDirectory(dir=memory_disk.place()) as path:

@@ -1,6 +1,6 @@
 """A directory in RAM, for tests of behaviour that sync all the time.
 
-What survives a power cut is tested elsewhere, on the simulated disk and on the real one.
+What survives a power cut is tested elsewhere, on the simulated disk and a real one.
 """
 
 from __future__ import annotations
