@@ -257,20 +257,21 @@ def test_a_busy_helper_ends_within_a_second_of_its_parents_death(how: str) -> No
 
 
 @pytest.mark.parametrize("engine_case", LOGGED, ids=case_name, indirect=True)
-def test_25_maintenances_leave_no_zombie_no_descriptor_and_no_file(
+def test_maintenances_leave_no_zombie_no_descriptor_and_no_file(
     engine_case: EngineCase, opened: Any, store_path: Path
 ) -> None:
     engine = opened.add(engine_case.open_engine(store_path, maintenance="process"))
     upkeep = engine._upkeep
     descriptors: list[int] = []
-    for number in range(25):
+    others = children(os.getpid())  # of other tests
+    for number in range(12):
         engine.apply([Put(b"key%d" % (number % 3), b"v" * 500)])
         with upkeep.lock:
             upkeep.run(in_process=upkeep.in_process)
         # The first one opens what stays open.
         descriptors.append(len(os.listdir("/proc/self/fd")))
-    assert upkeep.count == 25
+    assert upkeep.count == 12
     assert engine.stats().maintenance_error is None
     assert max(descriptors[1:]) == descriptors[1], descriptors
-    assert children(os.getpid()) == []
+    assert set(children(os.getpid())) <= set(others)
     assert names_in(store_path) == set()
