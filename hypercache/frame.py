@@ -31,6 +31,7 @@ HEADER = struct.Struct("<IIQQIBBH")
 # The same without `synced_lsn`; the last three fields as one number.
 RUN = struct.Struct("<IIQ8xII")
 _OPS_REST = KIND_OPS | MAGIC << 16
+_PAYLOAD = slice(HEADER_BYTES - CRC.size, None)  # of what the CRC covers
 assert RUN.size == HEADER_BYTES
 assert CRC.size + REST.size == HEADER.size == HEADER_BYTES
 
@@ -255,32 +256,34 @@ class FrameScanner:
         """Go over the frames of ops that the window holds, None if there are none.
 
         This is `Window.decode_at`, written out: a replay does little else, and each
-        call saved is a twentieth of it. What stops a run is for iteration to say.
+        call or look-up saved is a twentieth of it. What stops a run is for iteration
+        to say, and the run ends where an offset no longer fits the seed.
         """
-        data, start = self._window.data, self.offset - self._window.base
-        room = min(len(data), self._window.end - self._window.base)
-        unpack, checksum, seed, offset = (
-            RUN.unpack_from,
-            crc32c,
-            self._seed,
-            self.offset,
-        )
-        at, lsn, crcs = start, self.next_lsn, 0
+        window, lsn = self._window, self.next_lsn
+        data, at = window.data, self.offset - window.base
+        room = min(len(data), window.end - window.base)
+        base, seed = window.base & SEED_MASK, self._seed
+        last = min(room - HEADER_BYTES, SEED_MASK - base)
+        unpack, checksum, wanted = RUN.unpack_from, crc32c, _OPS_REST
+        behind_crc, behind_header, payload = CRC.size, HEADER_BYTES, _PAYLOAD
+        crcs = 0
         payloads: list[bytes] = []
-        while 0 <= at <= room - HEADER_BYTES:
+        while 0 <= at <= last:
             crc, length, first, op_count, rest = unpack(data, at)
-            end = at + HEADER_BYTES + length
-            if rest != _OPS_REST or first != lsn or end > room:
+            end = at + behind_header + length
+            if rest != wanted or first != lsn or end > room:
                 break
-            body = data[at + CRC.size : end]
-            if crc != checksum(body, seed ^ (offset & SEED_MASK)):
+            body = data[at + behind_crc : end]
+            if crc != checksum(body, seed ^ (base + at)):
                 break
-            payloads.append(body[HEADER_BYTES - CRC.size :])
-            crcs, lsn, at, offset = crcs + crc, lsn + op_count, end, offset + end - at
+            payloads.append(body[payload])
+            crcs += crc
+            lsn += op_count
+            at = end
         if not payloads:
             return None
         run = Run(self.next_lsn, lsn - self.next_lsn, crcs, payloads)
-        self.offset, self.next_lsn = offset, lsn
+        self.offset, self.next_lsn = window.base + at, lsn
         return run
 
     def frames_behind_hole(self) -> Iterator[Frame]:

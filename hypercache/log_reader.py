@@ -5,7 +5,7 @@ The argument for the verdict is in docs/wal_format.md, "Torn or corrupt".
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -110,7 +110,6 @@ class LogReader:
     last segment, None when there is no segment) describe its end. Beside a writer,
     `active_bytes` is how much of the active segment it had written; where that is not
     known, the segments are `held` open. `read_bytes` is how much was read so far.
-    With `progress` it goes on where another reader was.
     """
 
     def __init__(
@@ -121,15 +120,14 @@ class LogReader:
         extent: Extent,
         active_bytes: int | None = None,
         held: HeldLog | None = None,
-        progress: Progress | None = None,
     ) -> None:
-        done = progress or Progress(extent.next_lsn, NO_SEGMENT, {})
         self._active_bytes, self._held = active_bytes, held
         self._synced_behind = 0
         self._storage, self._paths = storage, paths
         self._uuid, self._extent = uuid, extent
-        self.next_lsn, self._previous = done.next_lsn, done.facts
-        self.ends = dict(done.ends)  # by the number of the segment
+        self.next_lsn, self._previous = extent.next_lsn, NO_SEGMENT
+        self.ends: dict[int, SegmentEnd] = {}  # by the number of the segment
+        self._early: tuple[SegmentReader, list[Run]] | None = None
         self.read_bytes = 0
         self.torn_tail: TornTail | None = None
         self.last: SegmentReader | None = None
@@ -168,9 +166,9 @@ class LogReader:
         """
         for number in self._extent.numbers[len(self.ends) :]:
             with self._open(number) as file:
-                reader = self._reader(number, file)
+                reader, runs = self._begin(number, file)
                 before_bytes = self.read_bytes
-                for run in self._runs(reader, file):
+                for run in runs:
                     self.read_bytes = before_bytes + reader.end
                     payload = b"".join(run.payloads)
                     yield Packed(reader.path, run.lsn, run.op_count, payload)
@@ -187,6 +185,27 @@ class LogReader:
     def progress(self) -> Progress:
         """Return what must be known of the segments read to go on behind them."""
         return Progress(self.next_lsn, self._previous, dict(self.ends))
+
+    def go_on_behind(self, progress: Progress) -> None:
+        """Leave out the segments that another reader has read."""
+        self.next_lsn, self._previous, ends = progress
+        self.ends = dict(ends)
+
+    def read_last_early(self, most_bytes: int) -> None:
+        """Read the last segment into memory before its turn, unless it is longer.
+
+        What is wrong with it is found at its turn, when it is read again.
+        """
+        try:
+            with self._open(self._extent.active_segment) as file:
+                reader = SegmentReader(file, file.path)
+                if reader.length > most_bytes:
+                    return
+                runs = [_joined(run) for run in reader.runs()]
+        except (CorruptionError, StorageError):
+            return
+        if reader.hole is None:
+            self._early = reader, runs
 
     def refuse_unknown_segments(self) -> None:
         """Make sure that the extent knows every segment that holds something.
@@ -234,10 +253,21 @@ class LogReader:
             raise CorruptionError(path, "the segment is missing")
         return self._storage.open_read(path)
 
-    def _reader(self, number: int, file: ReadFile) -> SegmentReader:
+    def _begin(
+        self, number: int, file: ReadFile
+    ) -> tuple[SegmentReader, Iterable[Run]]:
         active = number == self._extent.active_segment
-        path = file.path
-        reader = SegmentReader(file, path, self._active_bytes if active else None)
+        if active and self._early is not None:
+            (reader, runs), self._early = self._early, None
+            self._check_place(number, reader)
+            return reader, runs
+        limit = self._active_bytes if active else None
+        reader = SegmentReader(file, file.path, limit)
+        self._check_place(number, reader)
+        return reader, self._runs(reader, file)
+
+    def _check_place(self, number: int, reader: SegmentReader) -> None:
+        path = reader.path
         header = reader.header
         if header.uuid != self._uuid or header.number != number:
             raise CorruptionError(path, "the segment belongs to another store or place")
@@ -249,7 +279,6 @@ class LogReader:
         if not fits:
             reason = "the segment does not continue the one before it"
             raise CorruptionError(path, reason, lsn=header.first_lsn)
-        return reader
 
     def _judge_end(self, reader: SegmentReader) -> None:
         if reader.sealed:
@@ -320,6 +349,10 @@ def refuse_unknown(reader: LogReader, is_last_named: Callable[[], bool]) -> None
     except (CorruptionError, StorageError):
         if is_last_named():
             raise
+
+
+def _joined(run: Run) -> Run:
+    return run._replace(payloads=[b"".join(run.payloads)])
 
 
 def facts_of_last(reader: SegmentReader | None) -> SealedFacts:

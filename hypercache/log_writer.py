@@ -19,7 +19,6 @@ from hypercache.group_commit import GroupCommit
 from hypercache.log_reader import (
     Extent,
     LogReader,
-    Progress,
     SegmentEnd,
     TornTail,
     facts_of_last,
@@ -89,12 +88,15 @@ class LogWriter(DurabilityBackend):
         for lsn, unpacked in self.unpacked():
             yield from enumerate(ops.as_ops(unpacked), start=lsn)
 
+    def reader(self) -> LogReader:
+        """Return what reads this log, for `unpacked`."""
+        return LogReader(self._storage, self._paths, self._uuid, self.extent)
+
     def unpacked(
-        self, progress: Progress | None = None
+        self, reader: LogReader | None = None
     ) -> Iterator[tuple[int, Unpacked]]:
-        """Yield the same as `LogReader.unpacked` does, from where another one was."""
-        place = self._storage, self._paths, self._uuid, self.extent
-        reader = LogReader(*place, progress=progress)
+        """Yield the same as `LogReader.unpacked` does, or the rest of it."""
+        reader = reader or self.reader()
         yield from reader.unpacked()
         reader.refuse_unknown_segments()
         self._next_lsn, self._previous = reader.next_lsn, facts_of_last(reader.last)

@@ -257,14 +257,12 @@ def load(log: AofWriter, ahead: ReadAhead | None = None) -> MemoryTable:
 
 
 def _load(log: AofWriter, ahead: ReadAhead | None) -> MemoryTable:
-    loader = Loader()
+    loader, reader = Loader(), log.reader()
     for block in log.base_blocks():
         loader.add(block)
-    progress = None
     if ahead is not None:
-        loader.replay(ahead.unpacked())
-        progress = ahead.progress
-    loader.replay(log.unpacked(progress))
+        loader.replay(ahead.beside(reader))
+    loader.replay(log.unpacked(reader))
     return loader.finish()
 
 

@@ -14,14 +14,17 @@ from __future__ import annotations
 import dataclasses
 import fcntl
 import gc
+import io
 import json
 import logging
 import os
+import select
 import struct
 import subprocess
 import sys
+from collections import deque
 from collections.abc import Iterator
-from typing import BinaryIO
+from typing import Any
 
 from hypercache.engines import helper
 from hypercache.log_reader import Extent, LogReader, Packed, Progress, SegmentEnd
@@ -35,6 +38,8 @@ _log = logging.getLogger(__name__)
 # Below that, starting an interpreter takes longer than it saves.
 MIN_BYTES = 16 * MIB
 _PIPE_BYTES = MIB
+_EARLY_BYTES = 64 * MIB  # read by the engine before it listens to the helper
+_OUTBOX_BYTES = 64 * MIB  # kept by the helper until the engine listens
 _HEAD = struct.Struct("<QII")  # LSN of the first op, op count, length
 
 
@@ -43,23 +48,22 @@ class HelperFailedError(Exception):
 
 
 class ReadAhead:
-    """The increments that a helper reads; closing it ends the helper.
-
-    `progress` says how far it came, once `unpacked` is exhausted.
-    """
+    """The increments that a helper reads; closing it ends the helper."""
 
     def __init__(
         self, process: subprocess.Popen[bytes], extent: Extent, path: str
     ) -> None:
         self._process, self._extent, self._path = process, extent, path
-        self.progress: Progress | None = None
+        self._progress: Progress | None = None
 
-    def unpacked(self) -> Iterator[tuple[int, Unpacked]]:
-        """Yield what `LogReader.unpacked` would.
+    def beside(self, reader: LogReader) -> Iterator[tuple[int, Unpacked]]:
+        """Yield what the reader would, which then goes on behind that.
 
         Raises:
             HelperFailedError: the helper stopped, or said something odd.
         """
+        # While the helper starts, and after that fills its outbox.
+        reader.read_last_early(_EARLY_BYTES)
         lsn = 0
         try:
             for packed in self._packed():
@@ -69,7 +73,7 @@ class ReadAhead:
                 found = packed.unpack(self._extent.floor_lsn)
                 if found is not None:
                     yield found
-            self._check(lsn)
+            reader.go_on_behind(self._checked(lsn))
         except (ValueError, TypeError, OSError) as error:
             raise HelperFailedError(str(error)) from error
 
@@ -100,18 +104,19 @@ class ReadAhead:
             if len(payload) < length:
                 raise ValueError("it stopped in the middle of a message")
             if lsn == 0:
-                self.progress = _progress(payload)
+                self._progress = _progress(payload)
                 return
             yield Packed(self._path, lsn, op_count, payload)
 
-    def _check(self, lsn: int) -> None:
-        progress = self.progress
+    def _checked(self, lsn: int) -> Progress:
+        progress = self._progress
         if (
             progress is None
             or lsn not in (0, progress.next_lsn)
             or list(progress.ends) != list(self._extent.numbers)
         ):
             raise ValueError("it did not read all of the increments")
+        return progress
 
 
 def maybe_start(
@@ -153,31 +158,58 @@ def _progress(payload: bytes) -> Progress:
     return Progress(next_lsn, SealedFacts(*facts), numbered)
 
 
+class _Outbox:
+    """Messages on their way into a pipe, whose reader may come later."""
+
+    def __init__(self, pipe: io.FileIO) -> None:
+        flags = fcntl.fcntl(pipe, fcntl.F_GETFL)
+        fcntl.fcntl(pipe, fcntl.F_SETFL, flags | os.O_NONBLOCK)
+        try:
+            fcntl.fcntl(pipe, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
+        except (OSError, AttributeError):
+            pass  # it goes in smaller pieces
+        self._pipe = pipe
+        self._pieces: deque[memoryview] = deque()
+        self._bytes = 0
+
+    def add(self, lsn: int, op_count: int, payload: bytes) -> None:
+        """Send a message, now or later; wait while there are too many of them."""
+        head = _HEAD.pack(lsn, op_count, len(payload))
+        self._pieces += memoryview(head), memoryview(payload)
+        self._bytes += len(head) + len(payload)
+        self.send(_OUTBOX_BYTES)
+
+    def send(self, most_bytes: int = 0) -> None:
+        """Write what the pipe takes; wait until no more than so much is left."""
+        pieces = self._pieces
+        while pieces:
+            done = self._pipe.write(pieces[0]) if pieces[0] else 0
+            if done is None:
+                if self._bytes <= most_bytes:
+                    return
+                select.select([], [self._pipe], [])
+                continue
+            self._bytes -= done
+            pieces[0] = pieces[0][done:]
+            if not pieces[0]:
+                pieces.popleft()
+
+
 def main(root: str, uuid: str, fields: str) -> None:
     """Write the payloads of all ops in the extent, and how far it goes."""
     helper.end_with_parent()
     gc.disable()
-    out = sys.stdout.buffer
-    _enlarge(out)
+    pipe: Any = sys.stdout.buffer
+    outbox = _Outbox(getattr(pipe, "raw", pipe))  # with PYTHONUNBUFFERED it is raw
     increments = StorePaths(root).increments
     extent = Extent(**json.loads(fields))
     log = LogReader(OsStorage(), increments, bytes.fromhex(uuid), extent)
     for packed in log.packed():
-        head = _HEAD.pack(packed.lsn, packed.op_count, len(packed.payload))
-        out.write(head)
-        out.write(packed.payload)
+        outbox.add(packed.lsn, packed.op_count, packed.payload)
     next_lsn, facts, ends = log.progress
     numbered = [(number, *end) for number, end in ends.items()]
-    said = json.dumps([next_lsn, facts, numbered]).encode()
-    out.write(_HEAD.pack(0, 0, len(said)) + said)
-    out.flush()
-
-
-def _enlarge(pipe: BinaryIO) -> None:
-    try:
-        fcntl.fcntl(pipe, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
-    except (OSError, AttributeError):
-        pass  # the helper then runs ahead by less
+    outbox.add(0, 0, json.dumps([next_lsn, facts, numbered]).encode())
+    outbox.send()
 
 
 if __name__ == "__main__":
