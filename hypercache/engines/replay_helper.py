@@ -11,6 +11,7 @@ as JSON, how far the log was read; without it nothing counts.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import fcntl
 import gc
@@ -164,10 +165,9 @@ class _Outbox:
     def __init__(self, pipe: io.FileIO) -> None:
         flags = fcntl.fcntl(pipe, fcntl.F_GETFL)
         fcntl.fcntl(pipe, fcntl.F_SETFL, flags | os.O_NONBLOCK)
-        try:
+        # Where it cannot be enlarged, messages go in smaller pieces.
+        with contextlib.suppress(OSError, AttributeError):
             fcntl.fcntl(pipe, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
-        except (OSError, AttributeError):
-            pass  # it goes in smaller pieces
         self._pipe = pipe
         self._pieces: deque[memoryview] = deque()
         self._bytes = 0
