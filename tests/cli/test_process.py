@@ -3,6 +3,8 @@
 import signal
 import subprocess
 
+import pytest
+
 import hypercache
 
 
@@ -42,6 +44,15 @@ def test_a_reader_that_goes_away_ends_the_command_quietly(start, store):
         assert cache.check().ok
 
 
+@pytest.fixture
+def interruptible():
+    """Let children be interrupted even where we run in the background."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("interruptible")
 def test_ctrl_c_exits_with_130_and_says_nothing(start, tmp_path):
     with start("set", tmp_path / "new", "key", "-", stdin=subprocess.PIPE) as process:
         # It has read all of this when it takes the rest: then it is in the command.
