@@ -67,6 +67,7 @@ ALLOWED = (
         ("os.close", "os.fstat", "os.pread"),
         "the part of the seam that reads a file piece by piece",
     ),
+    Allowed("testing/killing.py", ("os.fork",), "kills a process with a store in it"),
     Allowed("engines/lmdb_store.py", ("lmdb",), "LMDB does its own I/O, behind here"),
     Allowed(
         "engines/lmdb_env.py", ("lmdb", "os.stat"), "opens the files of LMDB, each once"

@@ -1,4 +1,5 @@
-"""What tests of an engine need; docs/extending.md shows how it is used.
+"""What tests need: of an engine, and of a program that uses a cache.
 
-Not imported by anything else of the package. Only `engine_conformance` needs pytest.
+docs/extending.md has the first, docs/testing.md the second. Not imported by anything
+else of the package. Only `engine_conformance` and `plugin` need pytest.
 """

@@ -14,11 +14,11 @@ from tests.support.processes import run_python
 HELPERS = [
     f"hypercache.testing.{name}"
     for _, name, is_package in pkgutil.iter_modules(hypercache.testing.__path__)
-    if not is_package
+    if not is_package and name != "plugin"
 ]
 
 
-def test_only_the_suite_needs_pytest():
+def test_only_the_suite_and_the_plugin_need_pytest():
     code = f"""
         import sys
         import hypercache.testing, {", ".join(HELPERS)}

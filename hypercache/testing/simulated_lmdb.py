@@ -1,0 +1,153 @@
+"""A stand-in for LMDB on a simulated disk, one that commits atomically.
+
+LMDB does its own I/O, so it cannot run on a `SimDisk`. While `installed` is active,
+what opens LMDB opens a `SimStore`. Everything else that runs is the real code:
+creation, log, group commit, checkpoints, compactions, recovery.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterable, Iterator, Sequence
+from types import SimpleNamespace
+from unittest import mock
+
+import msgpack
+
+from hypercache.engines import identity, lmdb_reader, lmdb_walk, opening
+from hypercache.engines.base import Entry, changed_entry
+from hypercache.engines.envelope import Stored
+from hypercache.engines.lmdb_store import StoreState
+from hypercache.errors import ConfigError
+from hypercache.ops import KeyOp
+from hypercache.paths import LMDB_DATA
+from hypercache.testing.simulated_disk import SimDisk
+
+_Entries = dict[bytes, tuple[bytes, int, int]]
+
+
+class SimStore:
+    """Do what LmdbStore does, on one file of a SimDisk that changes at once."""
+
+    def __init__(
+        self, storage: SimDisk, path: str, map_bytes: int = 0, *, create: bool
+    ) -> None:
+        del map_bytes
+        if not isinstance(storage, SimDisk):
+            raise ConfigError(
+                f"{path} is not on the simulated disk, and LMDB is replaced for now; "
+                "open it before or after"
+            )
+        self._disk, self._path = storage, f"{path}/{LMDB_DATA}"
+        self._txn, self._lsn = 0, 0
+        self._entries: _Entries = {}
+        if create:
+            storage.create(self._path, mapped=False).close()
+            self._commit()
+        else:
+            self._txn, self._lsn, self._entries = msgpack.unpackb(
+                storage.read(self._path), use_list=False
+            )
+
+    def get(self, key: bytes) -> Stored | None:
+        """Return an entry."""
+        return Stored(key, *self._entries[key]) if key in self._entries else None
+
+    def scan_step(
+        self, start: bytes | None, stop: bytes | None, reverse: bool
+    ) -> tuple[list[Stored], bool]:
+        """Return all entries of the range at once, and that there are no more."""
+        keys = sorted(self._entries, reverse=reverse)
+        wanted = [
+            Stored(key, *self._entries[key])
+            for key in keys
+            if (start is None or key >= start) and (stop is None or key < stop)
+        ]
+        return wanted, False
+
+    def state(self) -> StoreState:
+        """Return the LSN reached, and counts."""
+        expiring = sum(entry[1] > 0 for entry in self._entries.values())
+        return StoreState(self._lsn, len(self._entries), 0, expiring)
+
+    def count_and_present(self, keys: Iterable[bytes]) -> tuple[StoreState, int]:
+        """Return the state, and how many of the keys are there."""
+        return self.state(), sum(key in self._entries for key in keys)
+
+    def fold(self, ops: Sequence[tuple[int, KeyOp]], reached_lsn: int | None) -> None:
+        """Apply ops in one transaction."""
+        for lsn, op in ops:
+            known = self._entries.get(op.key)
+            entry = changed_entry(Entry(*known[:2]) if known else None, op)
+            if entry is None:
+                self._entries.pop(op.key, None)
+            else:
+                self._entries[op.key] = (*entry, lsn)
+        if reached_lsn is not None:
+            self._lsn = reached_lsn
+        self._commit()
+
+    def clear(self, reached_lsn: int) -> None:
+        """Remove every entry in one transaction."""
+        self._entries, self._lsn = {}, reached_lsn
+        self._commit()
+
+    def transaction_id(self) -> int:
+        """Return the number of the last transaction."""
+        return self._txn
+
+    def missing_bytes(self) -> int:
+        """Return how much of the file is gone: nothing."""
+        return 0
+
+    def close(self) -> None:
+        """Do nothing: nothing is open."""
+
+    def _commit(self) -> None:
+        self._txn += 1
+        data = msgpack.packb((self._txn, self._lsn, self._entries))
+        self._disk.commit(self._path, data)
+
+
+class SimSnapshot(SimStore):
+    """Do what LmdbSnapshot does: show a SimStore as of one moment."""
+
+    def __init__(self, storage: SimDisk, path: str, *, shared: bool) -> None:
+        del shared
+        super().__init__(storage, path, create=False)
+
+    def copy_to(self, path: str) -> None:
+        """Write the moment shown as a store into a directory, as LMDB does: unsynced.
+
+        LMDB counts its transactions anew in a copy.
+        """
+        data = msgpack.packb((1, self._lsn, self._entries))
+        with contextlib.closing(
+            self._disk.create(f"{path}/{LMDB_DATA}", mapped=False)
+        ) as file:
+            file.write_at(0, data)
+
+
+@contextlib.contextmanager
+def installed(uuid: str | None = None) -> Iterator[None]:
+    """Open SimStore where LMDB would be opened, while the block runs.
+
+    With a uuid (32 hex digits) every store made meanwhile has that one, so that the
+    same writes give the same bytes.
+    """
+    with contextlib.ExitStack() as patches:
+        for module, name, stand_in in (
+            (opening, "LmdbStore", SimStore),
+            (lmdb_reader, "LmdbSnapshot", SimSnapshot),
+            (lmdb_walk, "verify", _no_problems),
+            (lmdb_walk, "maybe_verify", _no_problems),
+        ):
+            patches.enter_context(mock.patch.object(module, name, stand_in))
+        if uuid is not None:
+            known = SimpleNamespace(urandom=lambda size: bytes.fromhex(uuid)[:size])
+            patches.enter_context(mock.patch.object(identity, "os", known))
+        yield
+
+
+def _no_problems(*_arguments: object, **_options: object) -> list[object]:
+    return []
