@@ -11,21 +11,21 @@ from hypercache.cli.demo_process import Job, WorkerError
 
 def test_the_demo_loses_nothing_and_keeps_the_directory(run, tmp_path):
     path = tmp_path / "kept"
-    result = run("demo", path, "--seed", 7, "--modules", 60, "--kills", 2, "--json")
+    result = run("demo", path, "--seed", 7, "--modules", 30, "--kills", 2, "--json")
     assert (result.exit_code, result.stderr) == (0, "")
     answer = json.loads(result.stdout)
     assert answer["ok"]
-    assert (answer["seed"], answer["modules"], answer["lost"]) == (7, 60, [])
+    assert (answer["seed"], answer["modules"], answer["lost"]) == (7, 30, [])
     first, second = (each["acknowledged"] for each in answer["kills"])
-    assert 0 < first < second < 60
+    assert 0 < first < second < 30
     with hypercache.Cache(path) as cache:
-        assert len(cache) == 60
+        assert len(cache) == 30
         assert cache.check().ok
 
 
 def test_the_demo_prints_a_table_and_leaves_no_directory(run, tmp_path, monkeypatch):
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    result = run("demo", "--seed", 8, "--modules", 40, "--kills", 1)
+    result = run("demo", "--seed", 8, "--modules", 20, "--kills", 1)
     assert (result.exit_code, result.stderr) == (0, "")
     rows = dict(line.split(maxsplit=1) for line in result.stdout.splitlines() if line)
     assert rows["kills"] == "1 of 1, by SIGKILL; seed 8"

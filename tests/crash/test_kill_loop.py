@@ -26,13 +26,13 @@ from tests.support.seeds import tell
 
 SEED = 20_261_122
 THREAD_COUNT = 4
-# In all 40 kills of the hybrid engine; each policy with another way of getting frames
+# Each policy with another way of getting frames
 # to the disk.
 HELPER = {"maintenance": "process", "checkpoint_bytes": 128 * 1024}
 POLICIES = [
-    ("always", 13, {"log_io": "write", **HELPER}),
-    ("everysec", 14, {"log_io": "mmap", **HELPER}),
-    ("no", 13, {"log_io": "mmap", "maintenance": "inline"}),
+    ("always", 8, {"log_io": "write", **HELPER}),
+    ("everysec", 8, {"log_io": "mmap", **HELPER}),
+    ("no", 8, {"log_io": "mmap", "maintenance": "inline"}),
 ]
 # The memory engine compacts all the time, in both ways.
 COMPACTING = {"engine": "memory", "compact_min_bytes": 64 * 1024}

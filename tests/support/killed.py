@@ -111,7 +111,10 @@ def compare(found: Contents, contents: Contents, told: Told, totals: Totals) -> 
 def reopen_and_compare(
     path: str, settings: dict[str, Any], contents: Contents, told: Told, totals: Totals
 ) -> Contents | None:
-    """Open what the child left, compare it, check it; None if it does not open."""
+    """Open what the child left and compare it; None if it does not open.
+
+    Every fourth time it is checked, too: an open after a kill reads LMDB anyway.
+    """
     try:
         cache = Cache(path, **settings)
     except HyperCacheError as error:
@@ -120,7 +123,8 @@ def reopen_and_compare(
     with cache:
         found = whole_map(cache)
         compare(found, contents, told, totals)
-        report = cache.check()
-        assert report.ok, report.problems
+        if totals.kills % 4 == 0:
+            report = cache.check()
+            assert report.ok, report.problems
         assert len(cache) == len(found)
     return found

@@ -197,7 +197,7 @@ class Scans(Opening):
         assert rest in ({}, {b"1299": Entry(b"new", 0)})
 
     def test_an_abandoned_scan_holds_nothing(self, engine: StorageEngine) -> None:
-        engine.apply([Put(b"%04d" % n, b"old") for n in range(600)])
+        engine.apply([Put(b"%04d" % n, b"old") for n in range(40)])
         engine.checkpoint()
         scans = [engine.scan() for _ in range(600)]  # more than LMDB has reader slots
         for scan in scans:
