@@ -62,7 +62,10 @@ class Inode:
         self.durable, self.pending = content_after(self.durable, self.pending), []
 
     def sync_failed(self) -> None:
-        """Do as Linux does: readers go on seeing what never reaches the medium."""
+        """Do as Linux does: readers go on seeing what never reaches the medium.
+
+        Names are not like that: a file system keeps them in its journal.
+        """
         if self.pending:
             self.pending, self.is_whole = [], False
 
@@ -83,10 +86,6 @@ class Directory:
     def synced(self) -> None:
         """Bring all changes to the medium."""
         self.durable, self.pending = names_after(self.durable, self.pending), []
-
-    def sync_failed(self) -> None:
-        """Forget the changes; readers go on seeing them."""
-        self.pending = []
 
     def nodes(self) -> Iterator[Node]:
         """Yield all that a power cut could leave under some name in here."""

@@ -76,15 +76,18 @@ class PowerCuts:
             self.images[key] = (left.image, max(known[1], promised_lsn))
 
 
-def power_cuts(disk: SimDisk, rng: random.Random, limit: int) -> Iterator[Left]:
+def power_cuts(
+    disk: SimDisk, rng: random.Random, limit: int, subsets: int = SUBSETS
+) -> Iterator[Left]:
     """Yield the disks that a power cut could leave now, at most `limit` of them.
 
     The first one has nothing that was pending, the last one of a full enumeration all
-    of it; of a sample that is the second one.
+    of it; of a sample that is the second one. Of each file so many seeded `subsets` of
+    its writes are tried.
     """
     folders, files = _nodes(disk.root)
     listings = [directory_states(folder) for folder in folders]
-    contents = [content_states(file, rng) for file in files]
+    contents = [content_states(file, rng, subsets) for file in files]
     for picked in _combinations([*listings, *contents], rng, limit):
         of_folders, of_files = picked[: len(folders)], picked[len(folders) :]
         if any(state.lost for state in of_folders):
@@ -122,7 +125,9 @@ def _content_id(data: bytes) -> bytes:
     return hashlib.blake2b(data, digest_size=16).digest()
 
 
-def content_states(inode: Inode, rng: random.Random) -> list[Content]:
+def content_states(
+    inode: Inode, rng: random.Random, subsets: int = SUBSETS
+) -> list[Content]:
     """Return what may be found in a file: first nothing new, last everything."""
     pending, durable = inode.pending, inode.durable
     if not pending:
@@ -131,7 +136,7 @@ def content_states(inode: Inode, rng: random.Random) -> list[Content]:
     kept: list[Sequence[Change]] = [pending[:length] for length in range(count)]
     kept += [pending[:at] + pending[at + 1 :] for at in range(count - 1)]
     if count > 2:
-        kept += [[c for c in pending if rng.random() < 0.5] for _ in range(SUBSETS)]
+        kept += [[c for c in pending if rng.random() < 0.5] for _ in range(subsets)]
     lost = dict.fromkeys(content_after(durable, changes) for changes in kept)
     whole = inode.seen if inode.is_whole else content_after(durable, pending)
     states = [Content(data, torn=False) for data in lost if data != whole]

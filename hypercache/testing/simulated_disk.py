@@ -7,7 +7,8 @@ name to the medium. There are no threads, no clock and no randomness in here.
 Every operation that changes the disk is a step, and `trace` names the steps taken.
 `on_step` is called after each, so that a test can ask for the images that a power cut
 would leave at that moment. What only looks at the disk is in `looks`. `faults` and
-`look_faults` make the ones with the given numbers fail.
+`look_faults` make the ones with the given numbers fail; `choose_fault` is asked before
+each step, with its action and path, whether and how it fails.
 
 An image maps paths to contents, and directories to None. `SimDisk(image)` is the disk
 that a machine finds when it starts again. `power_cut.py` enumerates images.
@@ -66,6 +67,7 @@ class SimDisk:
         self.looks: list[tuple[str, str]] = []
         self.faults: dict[int, Fault] = {}
         self.look_faults: dict[int, Fault] = {}
+        self.choose_fault: Callable[[str, str], Fault | None] | None = None
         self.on_step: Callable[[], None] | None = None
         self._locks: set[str] = set()
         self._broken: dict[str, Fault] = {}
@@ -87,19 +89,24 @@ class SimDisk:
         self._locks.clear()
 
     @contextlib.contextmanager
-    def step(self, action: str, path: str) -> Iterator[None]:
-        """Take one step, or fail in its place as planned."""
-        fault = self.planned_fault(action)
+    def step(
+        self,
+        action: str,
+        path: str,
+        on_fault: Callable[[Fault], None] | None = None,
+    ) -> Iterator[None]:
+        """Take one step, or fail in its place as planned, with what `on_fault` does."""
+        fault = self.faults.get(len(self.trace)) or self._broken.get(action)
+        if fault is None and self.choose_fault is not None:
+            fault = self.choose_fault(action, path)
         self.trace.append((action, path))
         if fault is not None:
+            if on_fault is not None:
+                on_fault(fault)
             self._fail(fault, action, path)
         yield
         if self.on_step is not None:
             self.on_step()
-
-    def planned_fault(self, action: str) -> Fault | None:
-        """Return how the next step will fail, None if it will not."""
-        return self.faults.get(len(self.trace)) or self._broken.get(action)
 
     def look(self, action: str, path: str) -> None:
         """Look at something, or fail to as planned."""
@@ -111,6 +118,7 @@ class SimDisk:
     def repair(self) -> None:
         """Let nothing fail from now on."""
         self.faults, self.look_faults, self._broken = {}, {}, {}
+        self.choose_fault = None
 
     def has_name(self, inode: Inode) -> bool:
         """Tell whether a file has a name that readers see."""
@@ -231,10 +239,8 @@ class SimDisk:
         self.sync_directory(parent)
 
     def sync_directory(self, path: str) -> None:
-        """Bring the names to the medium, or lose the new ones when that fails."""
+        """Bring the names to the medium; if that fails they are still on their way."""
         directory = self._folder(path)
-        if self.planned_fault("sync") is not None:
-            directory.sync_failed()
         with self.step("sync", path):
             directory.synced()
 

@@ -14,7 +14,7 @@ from hypercache.os_file import Window
 from hypercache.testing.disk_state import Cut, Inode, Write
 
 if TYPE_CHECKING:
-    from hypercache.testing.simulated_disk import SimDisk
+    from hypercache.testing.simulated_disk import Fault, SimDisk
 
 
 class SimFile:
@@ -33,18 +33,18 @@ class SimFile:
     def write_at(self, offset: int, data: bytes) -> None:
         """Write; a planned fault may let a part through."""
         self._refuse_closed("write")
-        fault = self._disk.planned_fault("write")
-        if fault is not None and fault.written:
-            self.inode.change(Write(offset, bytes(data[: fault.written])))
-        with self._disk.step("write", self.path):
+
+        def write_some(fault: Fault) -> None:
+            if fault.written:
+                self.inode.change(Write(offset, bytes(data[: fault.written])))
+
+        with self._disk.step("write", self.path, write_some):
             self.inode.change(Write(offset, bytes(data)))
 
     def sync(self) -> None:
         """Bring what was written to the medium, or lose it when that fails."""
         self._refuse_closed("sync")
-        if self._disk.planned_fault("sync") is not None:
-            self.inode.sync_failed()
-        with self._disk.step("sync", self.path):
+        with self._disk.step("sync", self.path, lambda _: self.inode.sync_failed()):
             self.inode.synced()
 
     def truncate(self, length: int) -> None:

@@ -43,7 +43,7 @@ class SimStore:
         self._entries: _Entries = {}
         if create:
             storage.create(self._path, mapped=False).close()
-            self._commit()
+            self._commit({}, 0)
         else:
             self._txn, self._lsn, self._entries = msgpack.unpackb(
                 storage.read(self._path), use_list=False
@@ -76,21 +76,19 @@ class SimStore:
 
     def fold(self, ops: Sequence[tuple[int, KeyOp]], reached_lsn: int | None) -> None:
         """Apply ops in one transaction."""
+        entries = dict(self._entries)
         for lsn, op in ops:
-            known = self._entries.get(op.key)
+            known = entries.get(op.key)
             entry = changed_entry(Entry(*known[:2]) if known else None, op)
             if entry is None:
-                self._entries.pop(op.key, None)
+                entries.pop(op.key, None)
             else:
-                self._entries[op.key] = (*entry, lsn)
-        if reached_lsn is not None:
-            self._lsn = reached_lsn
-        self._commit()
+                entries[op.key] = (*entry, lsn)
+        self._commit(entries, self._lsn if reached_lsn is None else reached_lsn)
 
     def clear(self, reached_lsn: int) -> None:
         """Remove every entry in one transaction."""
-        self._entries, self._lsn = {}, reached_lsn
-        self._commit()
+        self._commit({}, reached_lsn)
 
     def transaction_id(self) -> int:
         """Return the number of the last transaction."""
@@ -103,10 +101,11 @@ class SimStore:
     def close(self) -> None:
         """Do nothing: nothing is open."""
 
-    def _commit(self) -> None:
-        self._txn += 1
-        data = msgpack.packb((self._txn, self._lsn, self._entries))
+    def _commit(self, entries: _Entries, lsn: int) -> None:
+        data = msgpack.packb((self._txn + 1, lsn, entries))
         self._disk.commit(self._path, data)
+        # Only now: a transaction that failed has changed nothing.
+        self._txn, self._lsn, self._entries = self._txn + 1, lsn, entries
 
 
 class SimSnapshot(SimStore):

@@ -25,7 +25,7 @@ from tests.support.crash_runs import (
     unsynced_rolls,
     value,
 )
-from tests.support.simdisk import Fault, SimDisk
+from hypercache.testing.simulated_disk import Fault, SimDisk
 
 IMAGES_PER_STEP = 16
 RECOVERY_SAMPLE = 30
@@ -35,14 +35,13 @@ SMALL = {"compact_min_bytes": 6000}
 
 @pytest.fixture(autouse=True)
 def _small_steps(monkeypatch):
-    crashstore.install(monkeypatch)
-    crashstore.install_small_steps(monkeypatch)
     # No thread beside the explorer: the workload takes the flusher's turns.
     monkeypatch.setattr(
         GroupCommit, "_start_flusher", lambda commit: commit.state.flusher_started()
     )
     logging.disable(logging.CRITICAL)  # thousands of torn tails are cut in here
-    yield
+    with crashstore.simulated():
+        yield
     logging.disable(logging.NOTSET)
 
 
@@ -110,7 +109,7 @@ def killed_while_compacting(run):
             run.put(b"key%d" % (number % 4), value(number, 700))
             if run.engine._upkeep._pending is not None and number > 12:
                 break
-        run.disk._locks.clear()  # the process dies, the machine does not
+        run.disk.let_go()  # the process dies, the machine does not
         run.open()
 
 

@@ -8,10 +8,10 @@ from hypercache.aof import manifest as manifests
 from hypercache.engines.base import Delete, Put
 from hypercache.errors import CorruptionError, UnsupportedFormatError
 from hypercache.paths import StorePaths
+from hypercache.testing.simulated_disk import SimDisk
 from tests.support import crashstore
 from tests.support.crash_runs import Run, differs, value
 from tests.support.crashstore import recovered
-from tests.support.simdisk import SimDisk
 
 BASE = "/store/aof/base-0000000000000002.base"
 MANIFEST = "/store/aof/MANIFEST"
@@ -19,11 +19,10 @@ METAFILES = ["/store/STORE", MANIFEST]
 
 
 @pytest.fixture(autouse=True)
-def _small_steps(monkeypatch):
-    crashstore.install(monkeypatch)
-    crashstore.install_small_steps(monkeypatch)
+def _small_steps():
     logging.disable(logging.CRITICAL)
-    yield
+    with crashstore.simulated():
+        yield
     logging.disable(logging.NOTSET)
 
 
@@ -101,12 +100,12 @@ def test_bytes_behind_a_base_are_reported(more):
         recovered(SimDisk({**image, BASE: image[BASE] + more}), "memory")
 
 
-def test_missing_swapped_older_and_foreign_files_are_reported(monkeypatch):
+def test_missing_swapped_older_and_foreign_files_are_reported():
     image = compacted()
     other_life = compacted(first=1)  # the same uuid, as after a restored backup
     older = compacted(compactions=1)[BASE.replace("2", "1")]
-    crashstore.install(monkeypatch, uuid="f" * 32)
-    foreign = compacted()
+    with crashstore.simulated("f" * 32):
+        foreign = compacted()
     _, first, second, *_ = sealed_files(image)
     assert len({image[BASE], other_life[BASE], older, foreign[BASE]}) == 4
     damaged = {
@@ -124,7 +123,6 @@ def test_missing_swapped_older_and_foreign_files_are_reported(monkeypatch):
         "manifest gone": {p: data for p, data in image.items() if p != MANIFEST},
         "manifest empty": {**image, MANIFEST: b""},
     }
-    crashstore.install(monkeypatch)
     accepted = []
     for name, one in damaged.items():
         disk = SimDisk(one)

@@ -33,16 +33,16 @@ from tests.support.crash_runs import (
     value,
 )
 from tests.support.crashstore import Content, recovered
-from tests.support.simdisk import Fault, Image, SimDisk
+from hypercache.testing.simulated_disk import Fault, Image, SimDisk
 
 LOG = "/store/wal"
 
 
 @pytest.fixture(autouse=True)
-def _simulated_lmdb(monkeypatch):
-    crashstore.install(monkeypatch)
+def _simulated_lmdb():
     logging.disable(logging.CRITICAL)  # thousands of torn tails are cut in here
-    yield
+    with crashstore.simulated():
+        yield
     logging.disable(logging.NOTSET)
 
 
@@ -220,10 +220,10 @@ def test_every_truncation_of_a_sealed_segment_is_reported():
                 recovered(SimDisk({**image, path: image[path][:length]}))
 
 
-def test_missing_renamed_and_foreign_segments_are_reported(monkeypatch):
+def test_missing_renamed_and_foreign_segments_are_reported():
     image, _ = sealed_log()
-    crashstore.install(monkeypatch, uuid="f" * 32)
-    other, _ = sealed_log()
+    with crashstore.simulated("f" * 32):
+        other, _ = sealed_log()
     first, second = sealed_segments(image)
     last = f"{LOG}/{3:016d}.wal"
     without = {path: data for path, data in image.items() if path != second}

@@ -9,10 +9,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from hypercache.engines.base import Delete, Entry, Put, Touch
+from hypercache.testing.simulated_disk import SimDisk
 from tests.support import crashstore
 from tests.support.clock import START_MS, FakeClock
 from tests.support.crashstore import open_engine
-from tests.support.simdisk import SimDisk
 
 keys = st.sampled_from([b"a", b"b", b"c", b"d", b"\xff" * 300])
 values = st.sampled_from([b"", b"v", b"x" * 90, b"y" * 900])
@@ -70,8 +70,7 @@ def at_time(op):
 
 @pytest.fixture(scope="module", autouse=True)
 def _small_steps():
-    with pytest.MonkeyPatch.context() as patch:
-        crashstore.install_small_steps(patch)
+    with crashstore.small_steps():
         yield
 
 
@@ -115,7 +114,7 @@ def test_compaction_and_reopen_leave_what_a_dict_would_hold(
             engine.close()
             engine = opened()
         else:
-            disk._locks.clear()  # the process is gone, what it wrote is there
+            disk.let_go()  # the process is gone, what it wrote is there
             engine = opened()
         assert dict(engine.scan()) == model.live()
         assert engine.count() == len(model.live())
