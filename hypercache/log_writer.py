@@ -26,7 +26,7 @@ from hypercache.log_reader import (
 from hypercache.mounts import RESERVING_MOUNTS
 from hypercache.ops import Op, Unpacked
 from hypercache.options import MIB, LogIO, Options
-from hypercache.paths import LogPaths
+from hypercache.paths import TEMP_SUFFIX, LogPaths
 from hypercache.segment import (
     FOOTER_ROOM,
     NO_SEGMENT,
@@ -36,9 +36,10 @@ from hypercache.segment import (
     SegmentWriter,
 )
 from hypercache.segment import HEADER_BYTES as SEGMENT_HEADER_BYTES
-from hypercache.storage import Storage
+from hypercache.storage import File, Storage
 
 FIRST_SEGMENT_BYTES = MIB
+_PIECE_BYTES = MIB
 
 
 class LogEnd(NamedTuple):
@@ -104,10 +105,14 @@ class LogWriter(DurabilityBackend):
         self._unsealed = reader.last
 
     def settle(self) -> None:
-        """Cut a torn tail and seal the last segment, so that appends may follow."""
+        """Bring all that was read to the medium, so that appends may follow.
+
+        Whoever wrote it may have been killed before a sync, or have met one that
+        failed: what reads show is then nowhere else. A torn tail is cut.
+        """
         last = self._unsealed
-        if last is not None and not last.sealed:
-            _seal_at_end(self._storage, last)
+        if last is not None and not self.extent.clean:
+            _seal_anew(self._storage, last)
             self._previous = last.facts
         self._unsealed = None
 
@@ -285,17 +290,55 @@ def _use_map(storage: Storage, paths: LogPaths, log_io: LogIO) -> bool:
     return log_io is LogIO.MMAP
 
 
-def _seal_at_end(storage: Storage, reader: SegmentReader) -> None:
-    last = reader.next_lsn
-    lsns = segment.LsnRange(reader.header.first_lsn, last, last - 1)
-    footer = segment.footer_bytes(reader.seed, reader.end, lsns, reader.digest)
+def _seal_anew(storage: Storage, reader: SegmentReader) -> None:
+    """Write a segment again, sealed, and put it in the place of the old one.
+
+    After a failed sync the system may call pages clean that never reached the medium;
+    a sync of that file would do nothing. Where there is no room, it is sealed in place.
+    """
+    temporary = reader.path + TEMP_SUFFIX
+    storage.unlink(temporary)
+    try:
+        file = storage.create(temporary, mapped=False)
+        try:
+            _copy(storage, reader, file)
+            end = _end_with_footer(file, reader)
+        finally:
+            file.close()
+    except DiskFullError:
+        storage.unlink(temporary)
+        end = _seal_in_place(storage, reader)
+    else:
+        storage.rename(temporary, reader.path)
+    reader.sealed_at(end)
+
+
+def _seal_in_place(storage: Storage, reader: SegmentReader) -> int:
     file = storage.open(reader.path)
     try:
         file.truncate(reader.end)
         # Or a crash could keep the footer, and the tail behind it or a hole before.
         file.sync()
-        file.write_at(reader.end, footer)
-        file.sync()
+        return _end_with_footer(file, reader)
     finally:
         file.close()
-    reader.sealed_at(reader.end + len(footer))
+
+
+def _copy(storage: Storage, reader: SegmentReader, file: File) -> None:
+    with storage.open_read(reader.path) as source:
+        for offset in range(0, reader.end, _PIECE_BYTES):
+            wanted = min(_PIECE_BYTES, reader.end - offset)
+            file.write_at(offset, source.read_at(offset, wanted))
+
+
+def _end_with_footer(file: File, reader: SegmentReader) -> int:
+    """Write the footer unless there is one, sync, return where the file ends."""
+    end = reader.end
+    if not reader.sealed:
+        last = reader.next_lsn
+        lsns = segment.LsnRange(reader.header.first_lsn, last, last - 1)
+        footer = segment.footer_bytes(reader.seed, end, lsns, reader.digest)
+        file.write_at(end, footer)
+        end += len(footer)
+    file.sync()
+    return end

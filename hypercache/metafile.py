@@ -14,6 +14,10 @@ from crc32c import crc32c
 from hypercache.errors import CorruptionError
 from hypercache.storage import Storage
 
+_MAX_BYTES = 1 << 20  # a sound one has a few hundred
+_MAX_NUMBER = (1 << 63) - 1  # so that no LSN counted on from here leaves its 64 bits
+_MAX_DIGEST = (1 << 64) - 1
+
 
 def write(storage: Storage, path: str, fields: Mapping[str, object]) -> None:
     """Replace the file; on return it is on the medium, whole."""
@@ -27,15 +31,30 @@ def maybe_read(storage: Storage, path: str) -> dict[str, Any] | None:
     Raises:
         CorruptionError: the checksum does not match, or it is no JSON object.
     """
-    if storage.info(path) is None:
+    info = storage.info(path)
+    if info is None:
         return None
+    if info.size_bytes > _MAX_BYTES:
+        raise CorruptionError(path, f"it has {info.size_bytes} bytes", offset=0)
     line, _, rest = storage.read(path).partition(b"\n")
     if rest != b"%08x\n" % crc32c(line):
         raise CorruptionError(path, "the checksum does not match", offset=0)
     try:
         fields = json.loads(line)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise CorruptionError(path, f"it is no JSON: {error}", offset=0) from error
     if not isinstance(fields, dict):
         raise CorruptionError(path, "it holds no fields", offset=0)
     return fields
+
+
+def check_values(path: str, fields: Mapping[str, Any], least: Mapping[str, Any]) -> None:
+    """Make sure that these fields are flags and numbers like the least they can be.
+
+    Raises:
+        CorruptionError: one is missing, of another type or out of range.
+    """
+    for name, low in least.items():
+        value, high = fields.get(name), _MAX_DIGEST if name == "digest" else _MAX_NUMBER
+        if type(value) is not type(low) or not low <= value <= high:
+            raise CorruptionError(path, f"its field {name} makes no sense", offset=0)

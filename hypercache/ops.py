@@ -58,6 +58,8 @@ Packer = msgpack.Packer
 # Without a call in Python, which would be most of the time.
 _as_put = partial(tuple.__new__, Put)
 _ARRAY_HEAD, _ARRAY_32 = struct.Struct(">BI"), 0xDD
+_LONG_BIN = b"\xc6"  # with it begin keys and values of over 65,535 bytes
+_MAX_FIELDS = 4
 
 
 def encode(packer: msgpack.Packer, ops: Iterable[Op]) -> bytes:
@@ -83,10 +85,12 @@ def unpack(payload: bytes | memoryview, count: int) -> Unpacked:
     try:
         # One array of them all: a quarter of the time of asking for one by one.
         whole = b"".join((_ARRAY_HEAD.pack(_ARRAY_32, count), payload))
-        arrays = msgpack.unpackb(whole, use_list=False)
+        # An array takes its memory before its items are seen: none is longer than this.
+        longest = max(_MAX_FIELDS, min(count, len(payload)))
+        arrays = msgpack.unpackb(whole, use_list=False, max_array_len=longest)
     except (msgpack.UnpackException, ValueError, TypeError, struct.error) as error:
         raise ValueError(f"no {count} ops: {error}") from error
-    return _maybe_puts(arrays) or _ops(arrays)
+    return _maybe_puts(arrays, _LONG_BIN in whole) or _ops(arrays)
 
 
 def as_ops(unpacked: Unpacked) -> Sequence[Op]:
@@ -103,7 +107,7 @@ def without_first(unpacked: Unpacked, count: int) -> Unpacked:
     return unpacked[count:]
 
 
-def _maybe_puts(arrays: tuple[Any, ...]) -> Puts | None:
+def _maybe_puts(arrays: tuple[Any, ...], may_be_long: bool) -> Puts | None:
     # Nearly all logs are this, and it takes a tenth of looking at ops one by one.
     try:
         kinds, keys, values = zip(*arrays, strict=True)
@@ -111,9 +115,11 @@ def _maybe_puts(arrays: tuple[Any, ...]) -> Puts | None:
             return None
     except (TypeError, ValueError):
         return None
-    if set(map(type, keys)) == {bytes} == set(map(type, values)):
-        return Puts(keys, values)
-    return None
+    if not set(map(type, keys)) == {bytes} == set(map(type, values)):
+        return None
+    if not all(keys) or (may_be_long and max(map(len, keys)) > MAX_KEY_BYTES):
+        return None
+    return Puts(keys, values)
 
 
 def _ops(arrays: tuple[Any, ...]) -> Sequence[Op]:
@@ -198,6 +204,8 @@ def _array(op: Op) -> tuple[object, ...]:
 
 def _op(array: Any) -> Op:
     # Not `match`, which takes three times as long, and replay does little else.
+    if type(array) is not tuple:
+        raise ValueError("no op: it is no array")
     kind, *fields = array
     if kind == PUT:
         key, value, expires_at_ms = fields if len(fields) == 3 else (*fields, 0)
@@ -213,12 +221,12 @@ def _op(array: Any) -> Op:
 
 
 def _key(key: object) -> bytes:
-    if type(key) is bytes:
+    if type(key) is bytes and 0 < len(key) <= MAX_KEY_BYTES:
         return key
-    raise ValueError("a key of another type")
+    raise ValueError("a key of another type or length")
 
 
 def _time(expires_at_ms: object) -> int:
-    if type(expires_at_ms) is int:
+    if type(expires_at_ms) is int and expires_at_ms >= 0:
         return expires_at_ms
-    raise ValueError("an expiry of another type")
+    raise ValueError("an expiry of another type or range")

@@ -84,6 +84,7 @@ MODULES = {
         (
             "engines.fold_helper",
             "engines.lmdb_store",
+            "engines.lmdb_trust",
             "engines.memtable",
             "engines.read_cache",
             "engines.slots",
@@ -150,6 +151,7 @@ MODULES = {
             "engines.base",
             "engines.identity",
             "engines.lmdb_snapshot",
+            "engines.lmdb_trust",
             "engines.lmdb_walk",
             "engines.memtable",
             "engines.merging",
@@ -171,6 +173,7 @@ MODULES = {
             "engines.lmdb_env",
         ),
     ),
+    "engines.lmdb_trust": Place("engines", ("engines.lmdb_walk",)),
     "engines.lmdb_walk": Place(
         "engines",
         (
@@ -225,7 +228,7 @@ MODULES = {
             "engines.base",
             "engines.identity",
             "engines.lmdb_store",
-            "engines.lmdb_walk",
+            "engines.lmdb_trust",
             "engines.memtable",
             "engines.slots",
         ),
@@ -255,7 +258,13 @@ MODULES = {
     "engines.reports": Place("engines"),
     "engines.shared_store": Place(
         "engines",
-        ("engines.base", "engines.identity", "engines.lmdb_store", "engines.lmdb_walk"),
+        (
+            "engines.base",
+            "engines.identity",
+            "engines.lmdb_store",
+            "engines.lmdb_trust",
+            "engines.lmdb_walk",
+        ),
     ),
     "engines.shared_writes": Place(
         "engines",

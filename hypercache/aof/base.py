@@ -15,6 +15,7 @@ from hypercache import frame, segment
 from hypercache.aof.manifest import BaseFacts
 from hypercache.errors import CorruptionError
 from hypercache.frame import KIND_BLOCK, MAX_PAYLOAD_BYTES, Frame
+from hypercache.options import MAX_KEY_BYTES
 from hypercache.read_file import ReadFile
 from hypercache.segment import LsnRange, SegmentHeader, SegmentReader
 from hypercache.storage import File
@@ -22,6 +23,7 @@ from hypercache.storage import File
 BLOCK_BYTES = 256 * 1024
 _LEVEL = 1  # a third of the time of level 3 for a few percent more bytes
 _DIGEST_MASK = (1 << 64) - 1
+_BEST_RATIO = 128 * 1024 // 4  # a block of zstd has 128 KiB, and takes 4 bytes or more
 
 # What a block maps a key to: the value, or the value and its expiry.
 BlockSlot = bytes | tuple[bytes, int]
@@ -147,11 +149,14 @@ def decode_block(payload: memoryview | bytes, decompress: Any) -> Block:
     """
     try:
         size = zstandard.frame_content_size(payload)
-        if not 0 < size <= MAX_PAYLOAD_BYTES + BLOCK_BYTES:
+        most = min(MAX_PAYLOAD_BYTES + BLOCK_BYTES, len(payload) * _BEST_RATIO)
+        if not 0 < size <= most:
             raise ValueError(f"it would take {size} bytes")
-        block = msgpack.unpackb(decompress(payload), use_list=False)
+        data = decompress(payload, allow_extra_data=False)
+        # An array takes its memory before its items are seen.
+        block = msgpack.unpackb(data, use_list=False, max_array_len=2)
     except (zstandard.ZstdError, msgpack.UnpackException, TypeError) as error:
-        raise ValueError(str(error)) from error
+        raise ValueError(str(error) or "it is no msgpack") from error
     if not isinstance(block, dict) or not _is_sound(block):
         raise ValueError("no map of keys to values")
     return block
@@ -162,6 +167,8 @@ def _is_sound(block: dict[Any, Any]) -> bool:
         b"".join(block)  # the fastest way to ask whether all are bytes
     except TypeError:
         return False
+    if not all(block) or len(max(block, key=len, default=b"")) > MAX_KEY_BYTES:
+        return False
     kinds = set(map(type, block.values()))
     return kinds <= {bytes} or (
         kinds <= {bytes, tuple} and all(map(_is_slot, block.values()))
@@ -169,7 +176,9 @@ def _is_sound(block: dict[Any, Any]) -> bool:
 
 
 def _is_slot(slot: Any) -> bool:
-    return type(slot) is bytes or list(map(type, slot)) == [bytes, int]
+    if type(slot) is bytes:
+        return True
+    return list(map(type, slot)) == [bytes, int] and slot[1] >= 0
 
 
 def entries(blocks: Iterable[Block]) -> Iterator[tuple[bytes, BlockSlot]]:

@@ -55,6 +55,11 @@ class Manifest:
         return self.base.number + 1 if self.base else 1
 
 
+_LEAST_BASE = dataclasses.asdict(BaseFacts(1, 0, 0, 0, 0))
+_LEAST = dataclasses.asdict(Manifest())
+del _LEAST["base"]
+
+
 def store(storage: Storage, paths: StorePaths, manifest: Manifest) -> None:
     """Replace the manifest; on return it is on the medium."""
     metafile.write(storage, paths.manifest, dataclasses.asdict(manifest))
@@ -84,6 +89,9 @@ def from_fields(fields: dict[str, Any], path: str) -> Manifest:
         manifest = Manifest(**{**fields, "base": facts})
     except (KeyError, TypeError) as error:
         raise CorruptionError(path, f"unexpected fields: {error}") from error
+    metafile.check_values(path, fields, _LEAST)
+    if base is not None:
+        metafile.check_values(path, base, _LEAST_BASE)
     if manifest.first_segment > manifest.active_segment + 1:
         raise CorruptionError(path, "its segment numbers contradict")
     return manifest

@@ -57,6 +57,13 @@ class AofWriter(LogWriter):
             self._storage, self._store_paths, self._uuid, self.manifest
         )
 
+    def settle(self) -> None:
+        """Bring the manifest and all that was read to the medium."""
+        # Whoever replaced the manifest may have been killed before this: what follows
+        # must not be found beside an older one.
+        self._storage.sync_directory(self._store_paths.aof)
+        super().settle()
+
     def name_active(self, number: int) -> None:
         """Let the manifest name a new active increment."""
         self._set_manifest(

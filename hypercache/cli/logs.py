@@ -106,7 +106,9 @@ def _with_progress(log: OfflineLog) -> Compaction:
     with click.progressbar(
         length=length_bytes, label="compacting", file=sys.stderr
     ) as bar:
-        return result_of(steps, lambda read_bytes: bar.update(read_bytes - bar.pos))
+        done = result_of(steps, lambda read_bytes: bar.update(read_bytes - bar.pos))
+        bar.update(length_bytes - bar.pos)
+        return done
 
 
 def _wanted(

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from hypercache.engines.durable_memory import DurableMemoryEngine
     from hypercache.engines.hybrid import HybridEngine
     from hypercache.engines.persistent import PersistentEngine
+    from hypercache.storage import Storage
 
 __all__ = [
     "DurableMemoryEngine",
@@ -54,10 +55,12 @@ def open_engine(
     *,
     engine: str | None = None,
     options: Options | None = None,
+    storage: Storage | None = None,
 ) -> StorageEngine:
     """Open the engine of that name: "memory" without a path, "hybrid" with one.
 
-    Any other name is that of an entry point of the group `hypercache.engines`.
+    Any other name is that of an entry point of the group `hypercache.engines`. The
+    files of those built in are in `storage`, by default that of the operating system.
 
     Raises:
         ConfigError: the name is unknown or does not go with the path, or what is
@@ -73,7 +76,7 @@ def open_engine(
     if path is not None:
         chosen = options or Options.resolve(engine=name)
         kinds = _READERS if chosen.read_only else _WITH_PATH
-        opened: StorageEngine = _lazy(kinds[name])(path, chosen)
+        opened: StorageEngine = _lazy(kinds[name])(path, chosen, storage=storage)
         return opened
     if name != "memory":
         raise ConfigError(f"engine={name!r} needs a path")

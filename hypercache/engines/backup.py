@@ -18,7 +18,12 @@ from hypercache import metafile
 from hypercache.aof import manifest as manifests
 from hypercache.aof.manifest import Manifest
 from hypercache.engines import open_engine
-from hypercache.errors import ConfigError, CorruptionError
+from hypercache.errors import (
+    ConfigError,
+    CorruptionError,
+    StorageError,
+    StorageFailedError,
+)
 from hypercache.liveness import is_alive
 from hypercache.log_reader import HeldLog, LogReader
 from hypercache.options import Options
@@ -100,7 +105,7 @@ def back_up_lmdb(
             cut.marker, clean=False, lmdb_txn=0, lmdb_size_bytes=0, lmdb_mtime_ns=0
         )
         checkpoint.store(storage, copy, marker)
-        return _verified(paths, copy, engine, wanted.lsn)
+        return _verified(storage, paths, copy, engine, wanted.lsn)
 
 
 def back_up_aof(
@@ -118,7 +123,7 @@ def back_up_aof(
         _copy_log(storage, log, cut.log, copy.increments)
         manifest = dataclasses.replace(cut.manifest, clean=False)
         manifests.store(storage, copy, manifest)
-        return _verified(paths, copy, "memory", wanted.lsn)
+        return _verified(storage, paths, copy, "memory", wanted.lsn)
 
 
 @contextlib.contextmanager
@@ -194,13 +199,17 @@ def _sync_all(storage: Storage, directory: str) -> None:
     storage.sync_directory(directory)
 
 
-def _verified(paths: StorePaths, copy: StorePaths, engine: str, least_lsn: int) -> int:
+def _verified(
+    storage: Storage, paths: StorePaths, copy: StorePaths, engine: str, least_lsn: int
+) -> int:
     """Open a copy as its owner will, read it back, and close it cleanly."""
     options = Options.resolve(
         engine=engine, maintenance="inline", allow_network_fs=True
     )
     try:
-        opened = open_engine(copy.root, engine=engine, options=options)
+        opened = open_engine(
+            copy.root, engine=engine, options=options, storage=storage
+        )
         with contextlib.closing(opened):
             for problem in opened.check().problems:
                 raise CorruptionError(**dataclasses.asdict(problem))
@@ -209,6 +218,10 @@ def _verified(paths: StorePaths, copy: StorePaths, engine: str, least_lsn: int) 
                 reason = f"it ends before LSN {least_lsn}, which was acknowledged"
                 raise CorruptionError(copy.root, reason, lsn=lsn)
             return lsn
+    except StorageFailedError as error:
+        # It is the log of the copy that has failed, and the copy goes away.
+        reason = f"the copy of {paths.root} cannot be written: {error.__cause__}"
+        raise StorageError(reason) from error
     except CorruptionError as error:
         # The copy goes away; what is wrong with it is wrong with the store.
         raise CorruptionError(

@@ -7,11 +7,12 @@ new segment and a new memtable.
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import threading
 from collections.abc import Generator, Iterator
 
-from hypercache.engines import fold_helper
+from hypercache.engines import fold_helper, lmdb_trust
 from hypercache.engines.lmdb_store import LmdbStore
 from hypercache.engines.memtable import Memtable
 from hypercache.engines.read_cache import ReadCache
@@ -86,6 +87,8 @@ class Checkpointer(Upkeep):
         try:
             reached_lsn = yield from self._fold(marker, in_process)
             with self._engine_lock:
+                # In between the marker may have failed, and its fate is unknown.
+                self._commit.state.raise_if_failed()
                 self._end(folded, reached_lsn)
         finally:
             self._folding_bytes = 0
@@ -110,11 +113,11 @@ class Checkpointer(Upkeep):
             return
         txn = self._store.transaction_id()
         self._store.close()
-        info = self._storage.info(self._paths.lmdb_data)
-        if info is None or self._log.marker.clean:
+        marker = dataclasses.replace(self._log.marker, lmdb_txn=txn)
+        if marker.clean or self._storage.info(self._paths.lmdb_data) is None:
             return
         try:
-            self._log.closed(txn, info)
+            self._log.closed(lmdb_trust.as_left(self._storage, self._paths, marker))
         except DiskFullError as error:
             _log.warning("closed without saying so, nothing is lost: %s", error)
 

@@ -74,13 +74,17 @@ class DurableMemoryEngine(LoggedEngine):
             raise
         system_clock = clock or SystemClock()
         super().__init__(paths, options, system_clock, self._aof, self._memory, lock)
-        self._upkeep = self._compactions = Compactor(
-            (self._storage, paths, self._uuid, options),
-            (self._lock, self._aof, self._commit),
-            self._memory,
-            system_clock,
-            lock,
-        )
+        try:
+            self._upkeep = self._compactions = Compactor(
+                (self._storage, paths, self._uuid, options),
+                (self._lock, self._aof, self._commit),
+                self._memory,
+                system_clock,
+                lock,
+            )
+        except BaseException:
+            lock.release()
+            raise
 
     def get(self, key: bytes) -> bytes | None:
         """Return the value, None for a key that is absent or expired."""

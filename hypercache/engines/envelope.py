@@ -71,17 +71,21 @@ def wrap(key: bytes, value: bytes, expires_at_ms: int, lsn: int) -> bytes:
 
 
 def unwrap(lmdb_key: bytes, data: bytes) -> Stored | None:
-    """Return what an envelope holds, None when its checksum does not match."""
+    """Return what an envelope holds, None when `wrap` did not write it."""
     if len(data) < HEAD.size:
         return None
     view = memoryview(data)
     crc, flags, expires_at_ms, lsn = HEAD.unpack_from(data)
     if crc32c(view[_CRC.size :], crc32c(lmdb_key)) != crc:
         return None
-    if not flags & _LONG_KEY:
+    if not flags:
         return Stored(lmdb_key, data[HEAD.size :], expires_at_ms, lsn)
     start = HEAD.size + _LENGTH.size
+    if flags != _LONG_KEY or len(data) < start:
+        return None
     end = start + _LENGTH.unpack_from(data, HEAD.size)[0]
+    if len(data) < end:
+        return None
     return Stored(data[start:end], data[end:], expires_at_ms, lsn)
 
 

@@ -52,13 +52,18 @@ class HybridEngine(LoggedEngine):
             opened.memtable,
             opened.lock,
         )
-        self._upkeep = self._checkpoints = Checkpointer(
-            (self._storage, paths, self._uuid, options),
-            (self._lock, self._wal, self._commit),
-            (self._memtable, self._cache, self._store),
-            self._clock,
-            opened.lock,
-        )
+        try:
+            self._upkeep = self._checkpoints = Checkpointer(
+                (self._storage, paths, self._uuid, options),
+                (self._lock, self._wal, self._commit),
+                (self._memtable, self._cache, self._store),
+                self._clock,
+                opened.lock,
+            )
+        except BaseException:
+            opened.store.close()
+            opened.lock.release()
+            raise
 
     def get(self, key: bytes) -> bytes | None:
         """Return the value, None for a key that is absent or expired."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -21,6 +22,7 @@ from hypercache.storage import Storage
 
 FORMAT = 1
 CREATING, READY = "creating", "ready"
+_UUID = re.compile("[0-9a-f]{32}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,9 +94,13 @@ def load_identity(storage: Storage, paths: StorePaths) -> Identity | None:
     if fields.get("format") != FORMAT:
         raise UnsupportedFormatError(paths.store, fields.get("format"), str(FORMAT))
     try:
-        return Identity(**fields)
+        found = Identity(**fields)
     except TypeError as error:
         raise CorruptionError(paths.store, f"unexpected fields: {error}") from error
+    texts = (found.engine, found.state, found.serializer or "", found.uuid)
+    if set(map(type, texts)) != {str} or not _UUID.fullmatch(found.uuid):
+        raise CorruptionError(paths.store, "its fields make no sense", offset=0)
+    return found
 
 
 def load_ready(
@@ -140,6 +146,9 @@ def load_or_create(
     """
     found = load_ready(storage, paths, options, engine)
     if found is not None:
+        # Whoever replaced STORE or the marker may have been killed before this: after
+        # a power cut the older one would disown what is written from now on.
+        storage.sync_directory(paths.root)
         return found
     # "creating" first: whatever a crash leaves, the next open starts over.
     uuid = os.urandom(16).hex()

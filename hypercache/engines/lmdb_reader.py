@@ -14,7 +14,15 @@ from dataclasses import dataclass
 from functools import partial
 from typing import NamedTuple
 
-from hypercache.engines import auditing, backup, identity, lmdb_walk, merging, opening
+from hypercache.engines import (
+    auditing,
+    backup,
+    identity,
+    lmdb_trust,
+    lmdb_walk,
+    merging,
+    opening,
+)
 from hypercache.engines.backup import Wanted
 from hypercache.engines.base import CheckReport, EngineStats, Entry, Problem
 from hypercache.engines.lmdb_snapshot import LmdbSnapshot, SnapshotLostError
@@ -219,7 +227,7 @@ class LmdbReader(ReadOnlyEngine):
     def _verify(self) -> None:
         marker = checkpoint.load(self._storage, self._paths)
         try:
-            opening.verify_lmdb(self._storage, self._paths, self._options, marker)
+            lmdb_trust.verify_lmdb(self._storage, self._paths, self._options, marker)
         except CorruptionError:
             # It may be a writer that has come and is at work.
             if not self._has_moved(marker):

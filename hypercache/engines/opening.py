@@ -11,7 +11,7 @@ import logging
 from dataclasses import dataclass
 from functools import partial
 
-from hypercache.engines import identity, lmdb_walk
+from hypercache.engines import identity, lmdb_trust
 from hypercache.engines.base import changed_entry
 from hypercache.engines.lmdb_store import LmdbStore
 from hypercache.engines.memtable import Memtable
@@ -20,7 +20,7 @@ from hypercache.errors import CorruptionError
 from hypercache.locking import DirectoryLock
 from hypercache.log_reader import TornTail
 from hypercache.ops import Clear, KeyOp, Op
-from hypercache.options import Options, Verify
+from hypercache.options import Options
 from hypercache.paths import LMDB_DATA, StorePaths
 from hypercache.storage import Storage
 from hypercache.wal import checkpoint
@@ -64,12 +64,7 @@ def _create(storage: Storage, paths: StorePaths, options: Options) -> None:
         identity.make_empty(storage, directory)
     LmdbStore(storage, paths.lmdb, options.map_bytes, create=True).close()
     storage.sync_directory(paths.lmdb)
-    info = storage.info(paths.lmdb_data)
-    assert info is not None
-    marker = Marker(
-        clean=True, lmdb_size_bytes=info.size_bytes, lmdb_mtime_ns=info.mtime_ns
-    )
-    checkpoint.store(storage, paths, marker)
+    checkpoint.store(storage, paths, lmdb_trust.as_left(storage, paths, Marker()))
 
 
 def _recover(
@@ -119,7 +114,7 @@ def notes_on(tail: TornTail | None, *, cut: bool = True) -> tuple[str, ...]:
 def _open_lmdb(
     storage: Storage, paths: StorePaths, options: Options, marker: Marker
 ) -> LmdbStore:
-    verify_lmdb(storage, paths, options, marker)
+    lmdb_trust.verify_lmdb(storage, paths, options, marker)
     store = LmdbStore(storage, paths.lmdb, options.map_bytes, create=False)
     try:
         refuse_older(paths, store, marker)
@@ -127,25 +122,6 @@ def _open_lmdb(
         store.close()
         raise
     return store
-
-
-def verify_lmdb(
-    storage: Storage, paths: StorePaths, options: Options, marker: Marker
-) -> None:
-    """Read LMDB back before it is trusted, unless it is as the last close left it.
-
-    Raises:
-        CorruptionError: it is missing or damaged.
-    """
-    data = storage.info(paths.lmdb_data)
-    if data is None:
-        raise CorruptionError(paths.lmdb_data, "the file is missing")
-    as_closed = (marker.lmdb_size_bytes, marker.lmdb_mtime_ns)
-    if options.verify is Verify.FULL or not marker.clean or tuple(data) != as_closed:
-        for problem in lmdb_walk.verify(paths.lmdb):
-            raise CorruptionError(
-                paths.lmdb_data, problem.reason, lsn=problem.lsn, key=problem.key
-            )
 
 
 def refuse_older(paths: StorePaths, store: LmdbStore, marker: Marker) -> None:

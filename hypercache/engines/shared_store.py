@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from hypercache import metafile
-from hypercache.engines import identity, lmdb_walk
+from hypercache.engines import identity, lmdb_trust, lmdb_walk
 from hypercache.engines.base import Problem
 from hypercache.engines.lmdb_store import LmdbStore
 from hypercache.errors import CorruptionError, DiskFullError, StorageError
@@ -113,7 +113,7 @@ def _open_alone(
     create = partial(_create, storage, paths, options)
     found = identity.load_or_create(storage, paths, options, ENGINE, create)
     marker = checkpoint.load(storage, paths)
-    _verify(storage, paths, options, marker)
+    lmdb_trust.verify_lmdb(storage, paths, options, marker)
     opened = _open_files(storage, paths, options, lock, found.uuid)
     try:
         _refuse_older(paths, opened.store, marker)
@@ -187,17 +187,6 @@ def _create(storage: Storage, paths: StorePaths, options: Options) -> None:
     _note_clean(storage, paths)
 
 
-def _verify(
-    storage: Storage, paths: StorePaths, options: Options, marker: Marker
-) -> None:
-    data = storage.info(paths.lmdb_data)
-    if data is None:
-        raise CorruptionError(paths.lmdb_data, "the file is missing")
-    as_closed = (marker.lmdb_size_bytes, marker.lmdb_mtime_ns)
-    if options.verify is Verify.FULL or not marker.clean or tuple(data) != as_closed:
-        _raise_first(lmdb_walk.verify(paths.lmdb))
-
-
 def _raise_first(problems: list[Problem]) -> None:
     for found in problems:
         raise CorruptionError(found.path, found.reason, lsn=found.lsn, key=found.key)
@@ -223,16 +212,7 @@ def _note_clean(storage: Storage, paths: StorePaths) -> None:
         reached = _marker(store)
     finally:
         store.close()
-    info = storage.info(paths.lmdb_data)
-    assert info is not None
-    marker = Marker(
-        checkpoint_lsn=reached.checkpoint_lsn,
-        clean=True,
-        lmdb_txn=reached.lmdb_txn,
-        lmdb_size_bytes=info.size_bytes,
-        lmdb_mtime_ns=info.mtime_ns,
-    )
     try:
-        checkpoint.store(storage, paths, marker)
+        checkpoint.store(storage, paths, lmdb_trust.as_left(storage, paths, reached))
     except DiskFullError as error:
         _log.warning("closed without saying so, nothing is lost: %s", error)

@@ -105,7 +105,11 @@ class Upkeep(ABC):
         """Do all of the work now, for everything appended before the call.
 
         Called under `lock`.
+
+        Raises:
+            StorageFailedError: the log has failed, so nothing more is written.
         """
+        self._state.raise_if_failed()
         self.finish_pending()
         self._finish(self._guarded(self.steps(in_process)))
 

@@ -28,6 +28,7 @@ class Marker:
     lmdb_txn: int = 0
     lmdb_size_bytes: int = 0
     lmdb_mtime_ns: int = 0
+    lmdb_crc: int = -1
 
     @property
     def extent(self) -> Extent:
@@ -58,6 +59,9 @@ def load(storage: Storage, paths: StorePaths) -> Marker:
     names = [field.name for field in dataclasses.fields(Marker)]
     if sorted(fields) != sorted(names):
         raise CorruptionError(paths.checkpoint, f"it has the fields {sorted(fields)}")
+    # In a new store all but this time, which may be any, are as low as they can be.
+    least = dataclasses.asdict(Marker(lmdb_mtime_ns=-(1 << 63)))
+    metafile.check_values(paths.checkpoint, fields, least)
     marker = Marker(**fields)
     if marker.first_segment > marker.active_segment + 1:
         raise CorruptionError(paths.checkpoint, "its segment numbers contradict")

@@ -13,7 +13,7 @@ from hypercache.log_reader import Extent
 from hypercache.log_writer import LogWriter
 from hypercache.options import Options
 from hypercache.paths import StorePaths
-from hypercache.storage import FileInfo, Storage
+from hypercache.storage import Storage
 from hypercache.wal import checkpoint
 from hypercache.wal.checkpoint import Marker
 
@@ -73,18 +73,9 @@ class WalWriter(LogWriter):
         self.folded(lsn, self.marker.lmdb_txn)
         self.prune()
 
-    def closed(self, lmdb_txn: int, lmdb: FileInfo) -> None:
+    def closed(self, marker: Marker) -> None:
         """Put a clean close into the marker; the log must be sealed."""
-        self._set_marker(
-            dataclasses.replace(
-                self.marker,
-                next_lsn=self._next_lsn,
-                clean=True,
-                lmdb_txn=lmdb_txn,
-                lmdb_size_bytes=lmdb.size_bytes,
-                lmdb_mtime_ns=lmdb.mtime_ns,
-            )
-        )
+        self._set_marker(dataclasses.replace(marker, next_lsn=self._next_lsn))
 
     def _set_marker(self, marker: Marker) -> None:
         self.latching(
