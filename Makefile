@@ -14,11 +14,15 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test check format bench bench-load bench-open soak
+.PHONY: help demo test crash check format bench bench-load bench-open soak coverage defects fuzz
 
 help:
 	@echo "make demo     show the engine at work (installs the core package only)"
 	@echo "make test     run the tests"
+	@echo "make crash    cut the power everywhere, make every operation fail (some minutes)"
+	@echo "make coverage  run the tests and print which lines and branches they run"
+	@echo "make defects  take away each sync, check, latch, ... and see a test fail"
+	@echo "make fuzz     feed damaged input to all that reads files (SECONDS=60 each)"
 	@echo "make check    formatting, lint, types and the house rules"
 	@echo "make format   format the code and apply safe fixes"
 	@echo "make bench    run the micro benchmarks"
@@ -31,6 +35,20 @@ demo: $(VENV)/.installed-core
 
 test: $(VENV)/.installed-test
 	$(PY) -m pytest -n 2
+
+crash: $(VENV)/.installed-test
+	$(PY) tools/crash_explorer.py
+
+coverage: $(VENV)/.installed-test
+	$(PY) tools/coverage_groups.py --run
+
+# About two hours; it goes on where it was interrupted.
+defects: $(VENV)/.installed-test
+	$(PY) tools/seed_defects.py
+
+SECONDS ?= 60
+fuzz: $(VENV)/.installed-fuzz
+	$(PY) -m fuzz --seconds $(SECONDS)
 
 check: $(VENV)/.installed-test
 	$(PY) -m ruff format --check .
@@ -66,12 +84,20 @@ $(VENV)/.installed-test $(VENV)/.installed-bench: $(VENV)/.installed-%: \
 	$(PY) -m pip install --quiet -e '.[$*]'
 	@touch $@
 
+# Its own rule, because atheris has no wheel for the newest CPythons.
+$(VENV)/.installed-fuzz: pyproject.toml | $(VENV)/.created
+	@$(PY) -m pip install --quiet -e '.[fuzz]' || { echo "$$NO_ATHERIS" >&2; exit 1; }
+	@touch $@
+
 # Two pip runs in one .venv would race: under -j each waits for those before it.
 before_test := $(if $(filter demo,$(MAKECMDGOALS)),$(VENV)/.installed-core)
 before_bench := $(before_test) \
-	$(if $(filter test check format,$(MAKECMDGOALS)),$(VENV)/.installed-test)
+	$(if $(filter test crash check format coverage defects,$(MAKECMDGOALS)),$(VENV)/.installed-test)
+before_fuzz := $(before_bench) \
+	$(if $(filter bench bench-load,$(MAKECMDGOALS)),$(VENV)/.installed-bench)
 $(VENV)/.installed-test: | $(before_test)
 $(VENV)/.installed-bench: | $(before_bench)
+$(VENV)/.installed-fuzz: | $(before_fuzz)
 
 define OLD_PYTHON
 HyperCache needs Python 3.11 or newer, and '$(PYTHON)' is older or missing.
@@ -85,7 +111,13 @@ On Debian or Ubuntu: apt-get install python3-venv
 Or name another interpreter: PYTHON=python3.12 make $(MAKECMDGOALS)
 endef
 
-export OLD_PYTHON NO_ENSUREPIP
+define NO_ATHERIS
+atheris could not be installed, and 'make fuzz' needs it. It has wheels for CPython
+3.11 to 3.13 on Linux (x86-64). With another Python here: remove .venv, then
+PYTHON=python3.12 make fuzz. 'make test' runs all targets on their seeds without it.
+endef
+
+export OLD_PYTHON NO_ENSUREPIP NO_ATHERIS
 
 # Debian ships python3 without ensurepip; there the system's pip fills the venv.
 $(VENV)/.created:

@@ -508,6 +508,25 @@ def test_a_slow_sync_does_not_put_off_the_next_one():
     assert moments[0] <= began + max(FLUSH_EVERY_S, 1.1)
 
 
+def test_what_was_written_during_somebody_elses_slow_sync_is_synced_right_after_it():
+    # The flusher looked while a caller's sync was running, did nothing, and slept for
+    # an interval: those bytes were over two seconds old before they were synced.
+    clock = FakeClock()
+    log = Log(SyncPolicy.EVERYSEC, clock)
+    assert log.state.begin(log.append(), clock.monotonic()) == 1
+    log.append()
+
+    def ends(_timeout=None):
+        clock.advance(1.9)
+        log.state.finish(1)
+
+    log.commit._changed.wait = ends
+    log.commit._sync_file = lambda: None
+    log.commit._wait_until = lambda _moment: setattr(log.commit, "_closing", True)
+    log.commit._flush_regularly()
+    assert log.state.synced_lsn == 2
+
+
 def test_the_first_write_alone_starts_the_flusher(quick):
     assert quick.commit._flusher is None
     quick.commit.admit()

@@ -1,0 +1,287 @@
+"""What only a seeded defect would break: see docs/seeded_defects.md."""
+
+import shutil
+
+import pytest
+
+from hypercache import Cache
+from hypercache.engines.base import Put
+from hypercache.engines.durable_memory import DurableMemoryEngine
+from hypercache.engines.hybrid import HybridEngine
+from hypercache.engines.persistent import PersistentEngine
+from hypercache.errors import (
+    ClosedError,
+    CorruptionError,
+    DiskFullError,
+    StorageError,
+    StorageFailedError,
+)
+from hypercache.options import Options
+from tests.support.files import flipped, snapshot, unchanged
+from tests.support.recording import Watch, WatchedStorage
+
+SMALL = {
+    "segment_bytes": 4096,
+    "checkpoint_bytes": 1 << 30,
+    "compact_min_bytes": 1 << 30,
+    "map_bytes": 65536,
+    "maintenance": "inline",
+    "log_io": "write",
+}
+ENGINES = {
+    "hybrid": HybridEngine,
+    "memory": DurableMemoryEngine,
+    "persistent": PersistentEngine,
+}
+LOGGED = ("hybrid", "memory")
+LMDB = ("hybrid", "persistent")
+
+
+@pytest.fixture
+def watch():
+    return Watch()
+
+
+@pytest.fixture
+def open_engine(opened, store_path, watch):
+    """Open the store of this test, watched."""
+
+    def open_one(engine="hybrid", *, path=store_path, **changes):
+        options = Options.resolve(**{"sync": "always", **SMALL, **changes})
+        storage = WatchedStorage(watch)
+        return opened.add(ENGINES[engine](str(path), options, storage=storage))
+
+    yield open_one
+    watch.before = lambda _event: None
+
+
+def once(what, error, path=""):
+    """Return what makes one call fail, and the list that says whether it has."""
+    happened = []
+
+    def before(event):
+        if not happened and event.what == what and path in event.path:
+            happened.append(event)
+            raise error
+
+    return before, happened
+
+
+# A transaction reads only what is durable
+
+
+def interrupted_put(engine, watch):
+    """Leave a write in the log whose sync was interrupted: nobody has it yet."""
+    engine.put(b"first", b"value")  # makes the segment
+    watch.before, happened = once("sync", KeyboardInterrupt())
+    with pytest.raises(KeyboardInterrupt):
+        engine.put(b"key", b"value")
+    assert happened
+    assert engine.get(b"key") is None
+
+
+@pytest.mark.parametrize("name", LOGGED)
+def test_what_a_block_reads_was_brought_to_the_medium_before(open_engine, watch, name):
+    engine = open_engine(name)
+    interrupted_put(engine, watch)
+    written = len(watch.events)
+    with engine.exclusive():
+        assert engine.get(b"key") == b"value"
+        done = [event.what for event in watch.events[written:]]
+    assert "sync done" in done
+
+
+@pytest.mark.parametrize("name", LOGGED)
+def test_a_block_that_cannot_bring_it_there_latches_the_log(open_engine, watch, name):
+    engine = open_engine(name)
+    interrupted_put(engine, watch)
+    watch.before, _ = once("sync", StorageError("no sync now"))
+    with pytest.raises(StorageError, match="no sync now"), engine.exclusive():
+        pytest.fail("it was let in")
+    assert engine.get(b"key") is None
+    watch.before = lambda _event: None
+    with pytest.raises(StorageFailedError), engine.exclusive():
+        pytest.fail("it was let in")
+    with pytest.raises(StorageFailedError):
+        engine.put(b"key", b"other")
+    assert engine.stats().failure is not None
+
+
+@pytest.mark.parametrize("name", LOGGED)
+def test_a_seal_that_fails_shows_nothing_of_what_it_should_have_synced(
+    open_engine, watch, name
+):
+    engine = open_engine(name)
+    interrupted_put(engine, watch)
+    synced_lsn = engine.stats().synced_lsn
+    watch.before, happened = once("sync", StorageError("no sync now"))
+    with pytest.raises(StorageError, match="no sync now"):
+        engine.put(b"large", b"v" * 4096)  # needs a segment of its own
+    assert happened
+    assert engine.get(b"key") is None
+    assert engine.stats().synced_lsn == synced_lsn
+    with pytest.raises(StorageFailedError):
+        engine.put(b"key", b"other")
+
+
+# An LMDB file that is older than what names it
+
+
+def older_lmdb(path, name):
+    """Make a store, and put back the LMDB file of an earlier clean close."""
+    options = {**SMALL, "engine": name}
+    with Cache(path, **options) as cache:
+        cache.set("a", 1)
+    data = path / "lmdb" / "data.mdb"
+    shutil.copy2(data, path.parent / "older.mdb")
+    with Cache(path, **options) as cache:
+        cache.set("a", 2)
+    shutil.copy2(path.parent / "older.mdb", data)
+    return options
+
+
+@pytest.mark.parametrize("name", LMDB)
+def test_an_older_lmdb_file_is_refused_and_nothing_is_changed(store_path, name):
+    options = older_lmdb(store_path, name)
+    before = snapshot(store_path)
+    for _ in range(2):
+        with pytest.raises(CorruptionError, match="older than the checkpoint"):
+            Cache(store_path, **options)
+    after = snapshot(store_path)
+    ours = [file for file in after if "LOCK" not in file and "lock.mdb" not in file]
+    assert {file: after[file] for file in ours} == {file: before[file] for file in ours}
+
+
+@pytest.mark.parametrize("name", LMDB)
+def test_a_reader_refuses_an_older_lmdb_file_too(store_path, name):
+    options = older_lmdb(store_path, name)
+    with (
+        unchanged(store_path),
+        pytest.raises(CorruptionError, match="older than the checkpoint"),
+    ):
+        Cache(store_path, read_only=True, **options)
+
+
+# A close that cannot finish
+
+
+def fill(engine, count=20):
+    for number in range(count):
+        engine.put(b"key%02d" % number, b"value" * 60)
+
+
+def assert_filled(engine, count=20):
+    assert engine.count() == count
+    assert engine.check().ok
+
+
+@pytest.mark.parametrize("name", LOGGED)
+def test_a_damaged_store_is_not_closed_cleanly(open_engine, store_path, name):
+    engine = open_engine(name)
+    fill(engine)
+    oldest = min([*store_path.glob("wal/*"), *store_path.glob("aof/*.aof")])
+    with flipped([(oldest, 200)]):
+        assert not engine.check().ok
+        if name == "hybrid":
+            with pytest.raises(CorruptionError, match="nothing is folded any more"):
+                engine.checkpoint()
+        engine.close()
+        assert oldest.exists()
+        with pytest.raises(CorruptionError):
+            open_engine(name)
+    again = open_engine(name)
+    assert again.stats().checkpoint_count == 0
+    assert_filled(again)
+
+
+@pytest.mark.parametrize("name", LOGGED)
+@pytest.mark.parametrize("nth", [1, 2])
+def test_a_full_disk_at_close_loses_nothing(open_engine, watch, caplog, name, nth):
+    engine = open_engine(name)
+    fill(engine)
+    left = [nth]
+
+    def before(event):
+        if event.what == "replace":
+            left[0] -= 1
+            if left[0] == 0:
+                raise DiskFullError(f"no space for {event.path}")
+
+    watch.before = before
+    engine.close()
+    watch.before = lambda _event: None
+    if left[0] <= 0:
+        assert "closed without" in caplog.text
+    assert_filled(open_engine(name))
+
+
+@pytest.mark.parametrize("name", LOGGED)
+def test_a_failure_at_close_is_raised_and_loses_nothing(open_engine, watch, name):
+    engine = open_engine(name)
+    fill(engine)
+    watch.before, happened = once("replace", StorageError("no replacement now"))
+    with pytest.raises(StorageError):
+        engine.close()
+    assert happened
+    with pytest.raises(ClosedError):
+        engine.put(b"key", b"value")
+    watch.before = lambda _event: None
+    assert_filled(open_engine(name))
+
+
+@pytest.mark.parametrize("name", LOGGED)
+def test_a_close_brings_what_was_not_synced_to_the_medium(open_engine, watch, name):
+    engine = open_engine(name, sync="no", segment_bytes=1 << 20)
+    engine.put(b"key", b"value")
+    watch.before, happened = once("sync", StorageError("no sync now"))
+    with pytest.raises(StorageError):
+        engine.close()
+    assert happened
+
+
+# Steps in their order
+
+
+def names_of(path):
+    return sorted(str(file.relative_to(path)) for file in path.rglob("*"))
+
+
+@pytest.mark.parametrize("name", LOGGED)
+def test_nothing_is_removed_before_the_file_that_names_the_rest(
+    open_engine, watch, store_path, name
+):
+    engine = open_engine(name)
+    fill(engine, 60)
+    seen = []
+
+    def before(event):
+        if event.what == "replace":
+            seen.append(set(names_of(store_path)))
+
+    engine.apply([Put(b"last", b"")])
+    oldest = names_of(store_path)
+    oldest = min(file for file in oldest if file.endswith((".wal", ".aof")))
+    watch.before = before
+    engine.checkpoint() if name == "hybrid" else engine.compact()
+    assert seen
+    assert all(oldest in names for names in seen)
+    assert oldest not in names_of(store_path)
+
+
+@pytest.mark.parametrize("name", LOGGED)
+def test_what_was_removed_stays_away_after_a_power_cut(
+    open_engine, watch, store_path, name
+):
+    engine = open_engine(name)
+    fill(engine, 60)
+    began = len(watch.events)
+    engine.checkpoint() if name == "hybrid" else engine.compact()
+    whats = [event.what for event in watch.events[began:]]
+    folder = str(store_path / ("wal" if name == "hybrid" else "aof"))
+    synced = [
+        number
+        for number, event in enumerate(watch.events[began:])
+        if event.what == "sync directory done" and event.path == folder
+    ]
+    named = max(n for n, what in enumerate(whats) if what == "replace done")
+    assert synced[-1] > named
