@@ -259,6 +259,11 @@ class GroupCommit:
                 began = self._clock.monotonic()
                 if (target := self._begin()) is not None:
                     self._lead(target)
+                elif self.state.in_flight:
+                    # Somebody else's, and it may take long: what was written since it
+                    # began must not wait for its end and for an interval, too.
+                    self._changed.wait()
+                    continue
                 self._wait_until(began + FLUSH_EVERY_S)
 
     def _wait_until(self, moment: float) -> None:

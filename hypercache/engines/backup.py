@@ -13,6 +13,7 @@ import os
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 from hypercache import metafile
 from hypercache.aof import manifest as manifests
@@ -130,11 +131,28 @@ def back_up_aof(
 def _new_store(
     storage: Storage, paths: StorePaths, destination: str
 ) -> Iterator[StorePaths]:
-    refuse_destination(storage, paths, destination)
-    target = storage.real_path(destination)
     identity = metafile.maybe_read(storage, paths.store)
     if identity is None:
         raise CorruptionError(paths.store, "the file is missing")
+    with new_store(storage, paths, destination, identity) as copy:
+        yield copy
+
+
+@contextlib.contextmanager
+def new_store(
+    storage: Storage, paths: StorePaths, destination: str, identity: dict[str, Any]
+) -> Iterator[StorePaths]:
+    """Give a directory to write a store into, which then gets the name `destination`.
+
+    `paths` are those of the store that it is made from, `identity` what its STORE will
+    say. When the block ends all is synced; when it fails, or the process is killed, the
+    destination is as it was.
+
+    Raises:
+        ConfigError: nothing may be written there, see `refuse_destination`.
+    """
+    refuse_destination(storage, paths, destination)
+    target = storage.real_path(destination)
     storage.make_directory(os.path.dirname(target))
     # A pid alone may come again, and its left-over with it.
     root = f"{target}.{os.getpid()}-{os.urandom(4).hex()}.{_PARTIAL}"
@@ -145,7 +163,7 @@ def _new_store(
         storage.make_directory(root)
         metafile.write(storage, copy.store, identity)
         yield copy
-        for directory in (copy.wal, copy.aof, copy.lmdb, root):
+        for directory in (copy.wal, copy.aof, copy.lmdb, copy.quarantine, root):
             _sync_all(storage, directory)
         storage.rename(root, target)
     except BaseException:
@@ -207,9 +225,7 @@ def _verified(
         engine=engine, maintenance="inline", allow_network_fs=True
     )
     try:
-        opened = open_engine(
-            copy.root, engine=engine, options=options, storage=storage
-        )
+        opened = open_engine(copy.root, engine=engine, options=options, storage=storage)
         with contextlib.closing(opened):
             for problem in opened.check().problems:
                 raise CorruptionError(**dataclasses.asdict(problem))

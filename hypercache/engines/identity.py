@@ -13,7 +13,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from hypercache import metafile
-from hypercache.errors import ConfigError, CorruptionError, UnsupportedFormatError
+from hypercache.errors import (
+    ConfigError,
+    CorruptionError,
+    StorageError,
+    UnsupportedFormatError,
+)
 from hypercache.locking import DirectoryLock
 from hypercache.mounts import NETWORK_MOUNTS
 from hypercache.options import Options
@@ -97,7 +102,8 @@ def load_identity(storage: Storage, paths: StorePaths) -> Identity | None:
         found = Identity(**fields)
     except TypeError as error:
         raise CorruptionError(paths.store, f"unexpected fields: {error}") from error
-    texts = (found.engine, found.state, found.serializer or "", found.uuid)
+    label = "" if found.serializer is None else found.serializer
+    texts = (found.engine, found.state, label, found.uuid)
     if set(map(type, texts)) != {str} or not _UUID.fullmatch(found.uuid):
         raise CorruptionError(paths.store, "its fields make no sense", offset=0)
     return found
@@ -150,6 +156,7 @@ def load_or_create(
         # a power cut the older one would disown what is written from now on.
         storage.sync_directory(paths.root)
         return found
+    _sync_above(storage, paths.root)
     # "creating" first: whatever a crash leaves, the next open starts over.
     uuid = os.urandom(16).hex()
     identity = Identity(engine, uuid, CREATING, options.serializer)
@@ -158,6 +165,16 @@ def load_or_create(
     ready = dataclasses.replace(identity, state=READY)
     metafile.write(storage, paths.store, dataclasses.asdict(ready))
     return ready
+
+
+def _sync_above(storage: Storage, root: str) -> None:
+    # Whoever made the directory, perhaps we, may have been killed before its name was
+    # on the medium: then a power cut would take away all that is in it.
+    try:
+        storage.sync_directory(os.path.dirname(os.path.abspath(root)))
+    except StorageError as error:
+        if not isinstance(error.__cause__, PermissionError):
+            raise
 
 
 def make_empty(storage: Storage, directory: str) -> None:

@@ -8,6 +8,7 @@ creation, log, group commit, checkpoints, compactions, recovery.
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Iterable, Iterator, Sequence
 from types import SimpleNamespace
 from unittest import mock
@@ -19,8 +20,11 @@ from hypercache.engines.base import Entry, changed_entry
 from hypercache.engines.envelope import Stored
 from hypercache.engines.lmdb_store import StoreState
 from hypercache.errors import ConfigError
-from hypercache.ops import KeyOp
-from hypercache.paths import LMDB_DATA
+from hypercache.ops import KeyOp, Put
+from hypercache.paths import LMDB_DATA, StorePaths
+from hypercache.recovery import lmdb_source, output
+from hypercache.recovery.entries import Item
+from hypercache.recovery.lmdb_source import LmdbSource
 from hypercache.testing.simulated_disk import SimDisk
 
 _Entries = dict[bytes, tuple[bytes, int, int]]
@@ -127,6 +131,22 @@ class SimSnapshot(SimStore):
             file.write_at(0, data)
 
 
+class SimSource(LmdbSource):
+    """Do what LmdbSource does: hand a recovery the entries of a SimStore."""
+
+    def puts(self, *_arguments: object) -> Iterator[Item]:
+        """Yield the entries as puts, each with its own LSN."""
+        _, _, entries = self.contents()
+        for key, (value, expires_at_ms, lsn) in entries.items():
+            yield lsn, Put(key, value, expires_at_ms)
+
+    def contents(self) -> tuple[int, int, _Entries]:
+        """Return transaction, LSN and entries."""
+        data = self.storage.read(self.path)
+        txn, lsn, entries = msgpack.unpackb(data, use_list=False)
+        return txn, lsn, entries
+
+
 @contextlib.contextmanager
 def installed(uuid: str | None = None) -> Iterator[None]:
     """Open SimStore where LMDB would be opened, while the block runs.
@@ -140,13 +160,23 @@ def installed(uuid: str | None = None) -> Iterator[None]:
             (lmdb_reader, "LmdbSnapshot", SimSnapshot),
             (lmdb_walk, "verify", _no_problems),
             (lmdb_walk, "maybe_verify", _no_problems),
+            (output, "LmdbStore", SimStore),
+            (lmdb_source, "load", _sim_source),
         ):
             patches.enter_context(mock.patch.object(module, name, stand_in))
         if uuid is not None:
-            known = SimpleNamespace(urandom=lambda size: bytes.fromhex(uuid)[:size])
+            known = SimpleNamespace(
+                path=os.path, urandom=lambda size: bytes.fromhex(uuid)[:size]
+            )
             patches.enter_context(mock.patch.object(identity, "os", known))
         yield
 
 
 def _no_problems(*_arguments: object, **_options: object) -> list[object]:
     return []
+
+
+def _sim_source(storage: SimDisk, paths: StorePaths, *_arguments: object) -> SimSource:
+    source = SimSource(storage, paths.lmdb_data)
+    source.lsn = source.contents()[1]
+    return source

@@ -8,6 +8,7 @@ from hypercache.aof import manifest as manifests
 from hypercache.engines.base import Delete, Put
 from hypercache.errors import CorruptionError, UnsupportedFormatError
 from hypercache.paths import StorePaths
+from hypercache.testing.power_cut import after_power_cut
 from hypercache.testing.simulated_disk import SimDisk
 from tests.support import crashstore
 from tests.support.crash_runs import Run, differs, value
@@ -28,20 +29,17 @@ def _small_steps():
 
 def compacted(first=0, compactions=2):
     """Return the image of a store: a base, two sealed increments, an active one."""
-    run = Run(SimDisk(), "memory", limit=1)
+    run = Run(SimDisk(), "memory")
     for number in range(first, first + compactions):
         for at in range(6):
             until_ms = 2_000_000_000_000 * (at % 2)
             run.put(b"key%d" % at, value(10 * number + at, 300), until_ms)
-        run.compact()
+        run.maintain()
     for number in range(2):
         run.apply(Put(b"key%d" % number, value(number, 30)), Delete(b"key5"))
         run.engine._aof.seal_active()
     run.put(b"last", b"1")
-    run.cuts.images.clear()
-    run.cuts.collect(0)
-    [(image, _)] = run.cuts.images.values()
-    return image
+    return after_power_cut(run.disk)
 
 
 def sealed_files(image):
@@ -129,7 +127,9 @@ def test_missing_swapped_older_and_foreign_files_are_reported():
         try:
             recovered(disk, "memory")
         except CorruptionError:
-            assert disk.trace == [], f"{name}: refused, but changed"
+            assert {action for action, _ in disk.trace} <= {"sync"}, (
+                f"{name}: refused, but changed"
+            )
             continue
         accepted.append(name)
     assert accepted == []
@@ -187,7 +187,7 @@ def test_a_manifest_that_says_something_else_of_the_base_is_reported(changes):
     steps = len(disk.trace)
     with pytest.raises(CorruptionError):
         recovered(disk, "memory")
-    assert len(disk.trace) == steps
+    assert {action for action, _ in disk.trace[steps:]} <= {"sync"}
 
 
 def _fields_behind_base(fields):

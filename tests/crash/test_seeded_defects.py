@@ -102,8 +102,11 @@ def test_a_block_that_cannot_bring_it_there_latches_the_log(open_engine, watch, 
     watch.before = lambda _event: None
     with pytest.raises(StorageFailedError), engine.exclusive():
         pytest.fail("it was let in")
+    for write in (lambda: engine.put(b"key", b"other"), engine.checkpoint, engine.sync):
+        with pytest.raises(StorageFailedError):
+            write()
     with pytest.raises(StorageFailedError):
-        engine.put(b"key", b"other")
+        engine.compact() if name == "memory" else engine.checkpoint()
     assert engine.stats().failure is not None
 
 
@@ -127,37 +130,49 @@ def test_a_seal_that_fails_shows_nothing_of_what_it_should_have_synced(
 # An LMDB file that is older than what names it
 
 
-def older_lmdb(path, name):
-    """Make a store, and put back the LMDB file of an earlier clean close."""
+def older_lmdb(path, name, *, killed):
+    """Make a store, closed or killed, and put back an earlier file of LMDB."""
     options = {**SMALL, "engine": name}
+    older, left = path.parent / "older", path.parent / "left"
+    data = path / "lmdb" / "data.mdb"
     with Cache(path, **options) as cache:
         cache.set("a", 1)
-    data = path / "lmdb" / "data.mdb"
-    shutil.copy2(data, path.parent / "older.mdb")
+    shutil.copy2(data, older)
     with Cache(path, **options) as cache:
         cache.set("a", 2)
-    shutil.copy2(path.parent / "older.mdb", data)
+    with Cache(path, **options) as cache:
+        cache.checkpoint()
+        shutil.copytree(path, left)
+    if killed:
+        shutil.rmtree(path)
+        left.rename(path)
+    shutil.copy2(older, data)
     return options
 
 
+REFUSED = "older than the checkpoint|not what the last close left"
+
+
+@pytest.mark.parametrize("killed", [False, True])
 @pytest.mark.parametrize("name", LMDB)
-def test_an_older_lmdb_file_is_refused_and_nothing_is_changed(store_path, name):
-    options = older_lmdb(store_path, name)
+def test_an_older_lmdb_file_is_refused_and_nothing_is_changed(store_path, name, killed):
+    options = older_lmdb(store_path, name, killed=killed)
     before = snapshot(store_path)
     for _ in range(2):
-        with pytest.raises(CorruptionError, match="older than the checkpoint"):
+        with pytest.raises(CorruptionError, match=REFUSED):
             Cache(store_path, **options)
     after = snapshot(store_path)
     ours = [file for file in after if "LOCK" not in file and "lock.mdb" not in file]
     assert {file: after[file] for file in ours} == {file: before[file] for file in ours}
 
 
+@pytest.mark.parametrize("killed", [False, True])
 @pytest.mark.parametrize("name", LMDB)
-def test_a_reader_refuses_an_older_lmdb_file_too(store_path, name):
-    options = older_lmdb(store_path, name)
+def test_a_reader_refuses_an_older_lmdb_file_too(store_path, name, killed):
+    options = older_lmdb(store_path, name, killed=killed)
     with (
         unchanged(store_path),
-        pytest.raises(CorruptionError, match="older than the checkpoint"),
+        pytest.raises(CorruptionError, match=REFUSED),
     ):
         Cache(store_path, read_only=True, **options)
 
@@ -239,6 +254,75 @@ def test_a_close_brings_what_was_not_synced_to_the_medium(open_engine, watch, na
     assert happened
 
 
+@pytest.mark.parametrize("name", LOGGED)
+def test_a_damaged_store_is_synced_when_it_is_closed(
+    open_engine, watch, store_path, name
+):
+    engine = open_engine(name, sync="no")
+    fill(engine)
+    oldest = min([*store_path.glob("wal/*"), *store_path.glob("aof/*.aof")])
+    with flipped([(oldest, 200)]):
+        assert not engine.check().ok
+        watch.before, happened = once("sync", StorageError("no sync now"))
+        with pytest.raises(StorageError):
+            engine.close()
+        assert happened
+
+
+@pytest.mark.parametrize("name", LOGGED)
+def test_a_removal_that_fails_latches_the_log(open_engine, watch, name):
+    engine = open_engine(name)
+    fill(engine, 60)
+    seen = []
+
+    def before(event):
+        if event.what == "replace":
+            seen.append(event)
+        elif event.what == "sync directory" and seen:
+            raise StorageError("no sync now")
+
+    watch.before = before
+    with pytest.raises(StorageError, match="no sync now"):
+        engine.checkpoint() if name == "hybrid" else engine.compact()
+    watch.before = lambda _event: None
+    with pytest.raises(StorageFailedError):
+        engine.put(b"key", b"value")
+    assert engine.count() == 60
+
+
+def test_an_unsynced_store_latches_when_a_sync_fails(open_engine, monkeypatch):
+    engine = open_engine("persistent", sync="no", allow_unsafe_sync=True)
+    lsn = engine.put(b"key", b"value")
+
+    def refuse():
+        raise StorageError("no sync now")
+
+    monkeypatch.setattr(engine._store, "sync", refuse)
+    with pytest.raises(StorageFailedError, match="no sync now"):
+        engine.sync()
+    monkeypatch.undo()
+    for call in (engine.sync, lambda: engine.wait_durable(lsn), engine.clear):
+        with pytest.raises(StorageFailedError):
+            call()
+    assert engine.get(b"key") == b"value"
+    assert engine.stats().synced_lsn == 0
+
+
+@pytest.mark.parametrize("name", LMDB)
+def test_a_store_is_ready_only_when_the_names_of_its_files_are_on_the_medium(
+    open_engine, watch, store_path, name
+):
+    engine = open_engine(name)
+    events = [(event.what, event.path) for event in watch.events]
+    ready = [
+        number
+        for number, event in enumerate(events)
+        if event == ("replace", str(store_path / "STORE"))
+    ][1]
+    assert ("sync directory done", str(store_path / "lmdb")) in events[:ready]
+    engine.put(b"key", b"value")
+
+
 # Steps in their order
 
 
@@ -285,3 +369,94 @@ def test_what_was_removed_stays_away_after_a_power_cut(
     ]
     named = max(n for n, what in enumerate(whats) if what == "replace done")
     assert synced[-1] > named
+
+
+# An open changes nothing before it has found everything whole
+
+
+FOLDERS = {"hybrid": "wal", "memory": "aof"}
+
+
+def killed_behind_maintenance(open_engine, store_path, name):
+    """Leave a store as a kill does, with the segments that were not removed yet.
+
+    Return what it holds, and the left-overs.
+    """
+    folder, early = FOLDERS[name], store_path.parent / "early"
+    engine = open_engine(name)
+    fill(engine, 60)
+    engine.sync()
+    shutil.copytree(store_path, early)
+    engine.checkpoint() if name == "hybrid" else engine.compact()
+    fill(engine, 30)
+    engine.sync()
+    left = store_path.parent / "left"
+    shutil.copytree(store_path, left)
+    expected = {key: entry.value for key, entry in engine.scan()}
+    engine.close()
+    shutil.rmtree(store_path)
+    left.rename(store_path)
+    named = {path.name for path in (store_path / folder).iterdir()}
+    over = [path for path in (early / folder).iterdir() if path.name not in named]
+    for path in over:
+        shutil.copy(path, store_path / folder / path.name)
+    assert over
+    return expected, [store_path / folder / path.name for path in over]
+
+
+def killed_before_the_marker(open_engine, store_path):
+    """Leave a hybrid store as a kill does between LMDB's commit and the marker."""
+    early = store_path.parent / "early"
+    engine = open_engine("hybrid")
+    fill(engine, 60)
+    engine.sync()
+    shutil.copytree(store_path, early)
+    engine.checkpoint()
+    expected = {key: entry.value for key, entry in engine.scan()}
+    shutil.rmtree(early / "lmdb")
+    shutil.copytree(store_path / "lmdb", early / "lmdb")
+    engine.close()
+    shutil.rmtree(store_path)
+    early.rename(store_path)
+    return expected
+
+
+def files_of(path):
+    """Return what an open that is refused must leave as it was."""
+    found = snapshot(path)
+    return {name: found[name] for name in found if "lock" not in str(name).lower()}
+
+
+def assert_refused_unchanged(open_engine, store_path, name, damaged):
+    whole = damaged.read_bytes()
+    with flipped([(damaged, 200)]):
+        before = files_of(store_path)
+        with pytest.raises(CorruptionError):
+            open_engine(name)
+        assert files_of(store_path) == before
+    assert damaged.read_bytes() == whole
+
+
+@pytest.mark.parametrize("name", LOGGED)
+def test_an_open_removes_what_a_kill_kept_from_being_removed(
+    open_engine, store_path, name
+):
+    expected, over = killed_behind_maintenance(open_engine, store_path, name)
+    named = sorted(set((store_path / FOLDERS[name]).iterdir()) - set(over))
+    oldest = next(path for path in named if path.suffix in (".wal", ".aof"))
+    assert_refused_unchanged(open_engine, store_path, name, oldest)
+    engine = open_engine(name)
+    assert {key: entry.value for key, entry in engine.scan()} == expected
+    assert not any(path.exists() for path in over)
+    assert engine.check().ok
+
+
+def test_an_open_brings_the_marker_up_to_lmdb_once_all_is_read(open_engine, store_path):
+    expected = killed_before_the_marker(open_engine, store_path)
+    marker = (store_path / "CHECKPOINT").read_bytes()
+    oldest = min((store_path / "wal").iterdir())
+    assert_refused_unchanged(open_engine, store_path, "hybrid", oldest)
+    engine = open_engine("hybrid")
+    assert {key: entry.value for key, entry in engine.scan()} == expected
+    assert engine.stats().checkpoint_lsn == 60
+    assert (store_path / "CHECKPOINT").read_bytes() != marker

@@ -52,6 +52,7 @@ class Limits(NamedTuple):
         images: at most so many of each step are made.
         subsets: so many seeded subsets of the unsynced writes of a file are tried.
         torn: every n-th image with a torn write is recovered.
+        names: so is every n-th with lost names.
         others: so is every n-th of the others.
         used: every n-th store is written to after its recovery, and crashes again.
         crashed: the recovery of every n-th image is cut.
@@ -64,9 +65,10 @@ class Limits(NamedTuple):
     images: int = 400
     subsets: int = 12
     torn: int = 32
+    names: int = 2
     others: int = 1
-    used: int = 5
-    crashed: int = 200
+    used: int = 6
+    crashed: int = 300
     again: int = 60
     in_recovery: int = 60
     killed: int = 43
@@ -112,8 +114,8 @@ def explore(case: Case, limits: Limits) -> Explored:
     explored = Explored(case, {kind: set() for kind in KINDS}, [])
     known = set(states)
     for key, state in states.items():
-        every = limits.torn if state.kind == TORN_WRITE else limits.others
-        if not _is_chosen(key, every):
+        shares = {TORN_WRITE: limits.torn, LOST_NAMES: limits.names}
+        if not _is_chosen(key, shares.get(state.kind, limits.others)):
             continue
         explored.seen[state.kind].add(key)
         crashed = _is_chosen(key[2:], limits.crashed)
@@ -232,7 +234,7 @@ def _checked(
         if _is_chosen(image_id(state.image)[4:], limits.used):
             check_use(case.engine, disk, engine, content, case.changes)
     except Exception as error:  # noqa: BLE001  (whatever it is, it is a violation)
-        problem = f"{type(error).__name__}: {error}"
+        problem = f"{type(error).__name__}: {error}".strip()
         explored.violations.append(Violation(case, name, problem))
         return {}
     # Wherever the recovery is cut, the next one must end the same.
@@ -277,7 +279,7 @@ def _killed(
         state = state._replace(promised=lsn + 1)
         collect()
     except Exception as error:  # noqa: BLE001  (whatever it is, it is a violation)
-        problem = f"{type(error).__name__}: {error}"
+        problem = f"{type(error).__name__}: {error}".strip()
         explored.violations.append(Violation(case, name, problem))
         return {}
     return found

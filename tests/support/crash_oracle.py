@@ -8,7 +8,7 @@ from hypercache.engines.base import Delete, Entry, Put
 from hypercache.testing.disk_state import Directory
 from hypercache.testing.power_cut import after_power_cut
 from hypercache.testing.simulated_disk import SimDisk
-from tests.support.crashstore import COPY, ROOT, Content, open_engine
+from tests.support.crashstore import ROOT, Content, open_engine
 
 SEGMENT_BYTES = 4096  # what `open_engine` makes them
 META_BYTES = 1024  # the metafiles of a store together
@@ -35,7 +35,7 @@ def check_open(
     assert not difference, f"at LSN {lsn}: {difference}"
     report = engine.check()
     assert report.ok, f"check(): {report.problems}"
-    assert report.entry_count == len(content)
+    assert report.entry_count == len(content), f"check() counts {report.entry_count}"
     left = _files(disk, ROOT) - _named(name, engine)
     begun = {f"{path}.tmp" for path in _metafiles(name)} | {_next_segment(engine)}
     assert left <= begun, f"left behind: {sorted(left - begun)}"
@@ -54,7 +54,8 @@ def check_use(
     # Nothing of it hides behind a torn tail, and nothing that was lost comes back.
     for seed in (None, lsn):
         again = open_engine(SimDisk(after_power_cut(disk, seed)), name, **changes)
-        assert again._log.appended_lsn() == lsn
+        found = again._log.appended_lsn()
+        assert found == lsn, f"LSN {found} after the next crash, not {lsn}"
         difference = _difference(dict(again.scan()), content)
         assert not difference, f"after the next crash: {difference}"
     if lsn % 4 == 0:
@@ -80,22 +81,20 @@ def check_copies(name: str, disk: SimDisk, expected: Expected) -> None:
         assert lsn in expected.history, f"{copy} ends at LSN {lsn}"
         difference = _difference(dict(engine.scan()), expected.history[lsn])
         assert not difference, f"{copy}: {difference}"
-        assert engine.check().ok
+        assert engine.check().ok, f"{copy}: {engine.check().problems}"
         engine.close()
 
 
 def _check_size(name: str, disk: SimDisk, engine: Any) -> None:
+    live_bytes = 0  # beside LMDB, whose size is not that of its stand-in
     if name == "memory":
         engine.compact()
-        live_bytes = 2 * engine.stats().live_bytes
+        live_bytes = engine.stats().live_bytes
     else:
         engine.checkpoint()
-        live_bytes = engine.stats().disk_bytes - engine.stats().log_bytes
     files = [path for path in _files(disk, ROOT) if not path.endswith(".mdb")]
-    if name != "memory":
-        live_bytes = 0
     used_bytes = sum(len(disk.read(path)) for path in files)
-    allowed = live_bytes + 2 * SEGMENT_BYTES + META_BYTES
+    allowed = 2 * live_bytes + 2 * SEGMENT_BYTES + META_BYTES
     assert used_bytes <= allowed, f"{used_bytes} bytes on disk, {allowed} are allowed"
 
 

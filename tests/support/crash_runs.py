@@ -10,17 +10,19 @@ import random
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from hypercache import recovery
 from hypercache.engines import backup_helper
 from hypercache.engines.base import Entry, KeyOp, Put, Touch, changed_entry
 from hypercache.errors import CorruptionError, StorageError, UnsupportedFormatError
 from hypercache.group_commit import FLUSH_EVERY_S, STALL_AFTER_S
 from hypercache.options import SyncPolicy
 from hypercache.testing.clock import FakeClock
-from hypercache.testing.disk_state import tree_of
+from hypercache.testing.disk_state import Inode, Node, tree_of
 from hypercache.testing.power_cut import after_power_cut
 from hypercache.testing.simulated_disk import Image, SimDisk
 from tests.support.crashstore import (
     COPY,
+    ROOT,
     Content,
     draw_again,
     open_engine,
@@ -161,6 +163,17 @@ class Run:
         self.copies[copy] = found
         self.step()
 
+    def salvage(self, name: str) -> None:
+        """Salvage the closed store; the copy must hold all of it from then on."""
+        copy, before = f"{COPY}{name}", self.disk.detached().root
+        self.copies[copy] = None
+        report = recovery.salvage(self.disk, ROOT, copy)
+        assert report.lsn == self.last, f"LSN {report.lsn}, not {self.last}"
+        self.copies[copy] = self.last
+        changed = self.disk.detached().root.seen["store"]
+        assert contents(changed) == contents(before.seen["store"]), "it was changed"
+        self.step()
+
     def advance(self, seconds: float) -> None:
         """Let time pass, and do what the flusher would do meanwhile."""
         end = self.clock.monotonic() + seconds
@@ -174,9 +187,12 @@ class Run:
         self.step()
 
     def wait(self, seconds: float) -> None:
-        """Let time pass while a sync is running."""
-        self.clock.advance(seconds)
-        self.step()
+        """Let time pass while a sync is running, if one is."""
+        if self._target is None:
+            self.advance(seconds)
+        else:
+            self.clock.advance(seconds)
+            self.step()
 
     def begin_flush(self) -> None:
         """Begin what the flusher does; others may write before `end_flush`."""
@@ -247,6 +263,13 @@ class Run:
         while waiting and waiting[0][0] <= now - loss_s - 1e-6:
             promised = waiting.pop(0)[1]
         return promised
+
+
+def contents(node: Node) -> object:
+    """Return what readers see of a file, or of a directory with all below it."""
+    if isinstance(node, Inode):
+        return node.seen
+    return {name: contents(inner) for name, inner in node.seen.items()}
 
 
 def value(number: int, size: int) -> bytes:
