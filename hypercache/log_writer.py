@@ -172,6 +172,7 @@ class LogWriter(DurabilityBackend):
             return
         try:
             with self._commit.sync_mutex:  # a sync must not meet a closed file
+                _refuse_moved(active)
                 self._previous = active.seal(self._state.synced_lsn)
                 self._next_lsn, self._segment = active.next_lsn, None
         except StorageError as error:
@@ -201,8 +202,7 @@ class LogWriter(DurabilityBackend):
         if active is None:
             return  # it was sealed meanwhile, and that synced it
         active.sync()
-        if not active.is_linked():
-            raise StorageError(f"{active.path} was removed while it was in use")
+        _refuse_moved(active)
 
     def first_above(self, lsn: int) -> int:
         """Return the first segment that holds, or will hold, an op above `lsn`."""
@@ -282,6 +282,13 @@ class LogWriter(DurabilityBackend):
             except StorageError as second:
                 error = second
         self._commit.fail(error)
+
+
+def _refuse_moved(active: SegmentWriter) -> None:
+    if not active.is_linked():
+        raise StorageError(
+            f"{active.path} was removed while it was in use, or renamed, or replaced"
+        )
 
 
 def _use_map(storage: Storage, paths: LogPaths, log_io: LogIO) -> bool:

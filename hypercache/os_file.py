@@ -8,6 +8,7 @@ import mmap
 import os
 from typing import Protocol
 
+from hypercache.errors import StorageError
 from hypercache.os_errors import mapped_error, translated
 
 _NOT_SUPPORTED = frozenset({errno.ENOTSUP, errno.EINVAL, errno.ENOTTY})
@@ -27,6 +28,7 @@ class OsFile:
 
     def __init__(self, path: str, fd: int) -> None:
         self.path, self._fd = path, fd
+        self._written_bytes = 0  # what the file must be as long as
         self.window: Window = self
 
     def __setitem__(self, where: slice, data: bytes, /) -> None:
@@ -35,6 +37,7 @@ class OsFile:
     def write_at(self, offset: int, data: bytes) -> None:
         """Write all of `data`, however short the single writes are."""
         left = memoryview(data)
+        end = offset + len(data)
         try:
             while left:
                 # Python repeats the call by itself after EINTR (PEP 475).
@@ -42,21 +45,35 @@ class OsFile:
                 left, offset = left[written:], offset + written
         except OSError as error:
             raise mapped_error(error, "write", self.path) from error
+        # Only now: what a failed write leaves may be cut away beside a sync.
+        self._written_bytes = max(self._written_bytes, end)
 
     def sync(self) -> None:
-        """Flush data and size to the medium."""
+        """Flush data and size to the medium; fail if somebody has cut the file."""
+        expected_bytes = self._written_bytes
         with translated("sync", self.path):
             sync_data(self._fd)
+            found_bytes = os.fstat(self._fd).st_size
+        if found_bytes < expected_bytes:
+            raise StorageError(
+                f"{self.path} was cut to {found_bytes} bytes while it was in use"
+            )
 
     def truncate(self, length: int) -> None:
         """Set the length of the file."""
+        self._written_bytes = min(self._written_bytes, length)
         with translated("truncate", self.path):
             os.ftruncate(self._fd, length)
 
     def is_linked(self) -> bool:
-        """Tell whether the open file still has a name."""
+        """Tell whether the open file still has its name."""
         with translated("stat", self.path):
-            return os.fstat(self._fd).st_nlink > 0
+            mine = os.fstat(self._fd)
+            try:
+                named = os.stat(self.path, follow_symlinks=False)
+            except (FileNotFoundError, NotADirectoryError):
+                return False
+            return os.path.samestat(mine, named)
 
     def close(self) -> None:
         """Close the descriptor once."""
@@ -76,6 +93,7 @@ class MappedFile(OsFile):
     def __init__(self, path: str, fd: int, length: int) -> None:
         super().__init__(path, fd)
         self.window = self._map = mmap.mmap(fd, length)
+        self._written_bytes = length
 
     def write_at(self, offset: int, data: bytes) -> None:
         """Copy `data` into the map; it must fit the reserved length."""

@@ -68,7 +68,7 @@ class File(Protocol):
         """Cut or extend to `length`; reserved space behind it is given up."""
 
     def is_linked(self) -> bool:
-        """Tell whether the file still has a name."""
+        """Tell whether the file still has its name."""
 
     def close(self) -> None:
         """Release the descriptor; nothing is synced."""

@@ -9,6 +9,7 @@ a view.
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
@@ -32,7 +33,7 @@ class TransactionView(StorageEngine):
 
     def __init__(self, below: StorageEngine) -> None:
         self._below = below
-        self._owner: int | None = threading.get_ident()
+        self._owner: tuple[int, int] | None = _myself()
         self._changes: dict[bytes, Entry | None] = {}
 
     def commit(self) -> None:
@@ -160,10 +161,15 @@ class TransactionView(StorageEngine):
         self._below.close()
 
     def _is_mine(self) -> bool:
-        return self._owner == threading.get_ident()
+        return self._owner == _myself()
 
     def _outside(self, name: str) -> None:
         if self._is_mine():
             raise TransactionError(
                 f"{name}() cannot be called inside a transaction; leave its block first"
             )
+
+
+def _myself() -> tuple[int, int]:
+    """Name this thread; its copy in a forked child is another."""
+    return os.getpid(), threading.get_ident()

@@ -81,7 +81,7 @@ def unwrap(lmdb_key: bytes, data: bytes) -> Stored | None:
     if not flags:
         return Stored(lmdb_key, data[HEAD.size :], expires_at_ms, lsn)
     start = HEAD.size + _LENGTH.size
-    if flags != _LONG_KEY or len(data) < start:
+    if flags != _LONG_KEY or not is_long(lmdb_key) or len(data) < start:
         return None
     end = start + _LENGTH.unpack_from(data, HEAD.size)[0]
     if len(data) < end:

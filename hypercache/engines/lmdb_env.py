@@ -99,6 +99,11 @@ class LmdbEnv:
         self.meta: Any = None
         self._open_files(map_bytes, mode, create=create, examine=examine)
 
+    def is_in_place(self) -> bool:
+        """Tell whether the file that was opened still has its name."""
+        with _lock:
+            return _open.get(_maybe_identity(self._path) or (0, 0)) is self
+
     def begin(self, db: Any, *, write: bool = False) -> Any:
         """Begin a transaction; called under `map_lock`."""
         for _ in range(_BEGIN_LIMIT):

@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 
 import lmdb
 
-from hypercache.engines import envelope, key_runs
+from hypercache.engines import envelope, key_runs, lmdb_pages
 from hypercache.engines.envelope import Stored
 from hypercache.engines.lmdb_batch import StoreState, WriteBatch, read_state, verified
 from hypercache.engines.lmdb_env import Mode, open_env
@@ -216,6 +216,13 @@ class LmdbStore:
         It is called again, on the same entries, when the map had to grow. What it
         raises is passed on, and nothing was written.
         """
+        self._refuse_closed()
+        if not self._opened.is_in_place():
+            # LMDB would go on, into a file that nobody finds again.
+            raise StorageError(
+                f"{self._data_path} was removed while it was in use, or renamed, or "
+                "replaced"
+            )
         with self._errors():
             while True:
                 try:
@@ -244,6 +251,15 @@ class LmdbStore:
         with self._errors(), self._map_lock:
             self._refuse_closed()
             return int(self._env.info()["last_txnid"])
+
+    def page_problems(self) -> list[str]:
+        """Return what is wrong with the pages that reads do not look at.
+
+        Nothing may write meanwhile.
+        """
+        with self._errors(), self._storage.open_read(self._data_path) as file:
+            page_bytes = int(self._env.stat()["psize"])
+            return lmdb_pages.problems(file, page_bytes, self.transaction_id())
 
     def close(self) -> None:
         """Close the environment; everything committed is on the medium."""

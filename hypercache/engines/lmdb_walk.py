@@ -45,7 +45,7 @@ def verify(path: str, opened: LmdbStore | None = None) -> list[Problem]:
 
 def verify_here(path: str, opened: LmdbStore | None = None) -> list[Problem]:
     """Return what is wrong with the store in `path`, read in this process."""
-    found = _walk(opened) if opened else walk(path, whole_file=True)
+    found = _all_of(opened) if opened else walk(path, whole_file=True)
     data_path = f"{path}/{LMDB_DATA}"
     return [Problem(data_path, reason, None, lsn, key) for reason, lsn, key in found]
 
@@ -90,9 +90,17 @@ def walk(
             whole_file=whole_file,
         )
         with contextlib.closing(store):
-            yield from _walk(store)
+            yield from _walk(store) if shared else _all_of(store)
     except CorruptionError as error:
         yield error.reason, error.lsn, error.key
+
+
+def _all_of(store: LmdbStore) -> Iterator[Finding]:
+    """Yield what `_walk` does where the pages do not forbid to go through them."""
+    pages = store.page_problems()
+    yield from ((reason, None, None) for reason in pages)
+    if not pages:
+        yield from _walk(store)
 
 
 def _walk(store: LmdbStore) -> Iterator[Finding]:

@@ -11,8 +11,6 @@ from __future__ import annotations
 
 import json
 import random
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +18,7 @@ import pytest
 
 from tests.support.engines import TINY
 from tests.support.kill_writer import Contents
-from tests.support.killed import Told, Totals, reopen_and_compare
-from tests.support.processes import ROOT, environment
+from tests.support.killed import Totals, reopen_and_compare, run_and_kill
 from tests.support.seeds import tell
 
 SEED = 20_261_122
@@ -43,35 +40,6 @@ POLICIES += [
     ("no", 5, {"log_io": "mmap", **INLINE}),
 ]
 NAMES = [f"{options.get('engine', 'hybrid')}-{sync}" for sync, _, options in POLICIES]
-
-
-def run_and_kill(
-    arguments: list[str], line_count: int, delay_s: float, contents: Contents
-) -> Told:
-    """Let a child tell so many lines, wait a little, kill it, hear the rest."""
-    told = Told()
-    command = [sys.executable, "-m", "tests.support.kill_writer", *arguments]
-    with subprocess.Popen(
-        command,
-        cwd=ROOT,
-        env=environment(),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    ) as child:
-        assert child.stdout is not None
-        assert child.stderr is not None
-        for _, line in zip(range(line_count), child.stdout, strict=False):
-            told.hear(line, contents)
-        try:
-            child.wait(delay_s)
-        except subprocess.TimeoutExpired:
-            child.kill()
-        for line in child.stdout:
-            told.hear(line, contents)
-        complaint = child.stderr.read()
-    assert child.returncode == -9, f"the child ended by itself:\n{complaint}"
-    return told
 
 
 @pytest.mark.timeout(300)

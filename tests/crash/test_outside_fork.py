@@ -12,7 +12,7 @@ from tests.support.processes import run_python
 STATES = ("idle", "transaction", "syncing", "maintaining")
 SCRIPT = """
     import gc, os, sys, threading, warnings
-    from hypercache import Cache
+    from hypercache import Cache, os_file
     from hypercache.errors import ForkedStoreError
     from tests.support.files import difference, snapshot
     from pathlib import Path
@@ -80,13 +80,12 @@ SCRIPT = """
         with cache.transaction():
             cache.set("k01", contents[b"k01"])
             fork_each()
+    elif state == "syncing" and engine == "persistent":
+        held = cache._engine._store, "write"
+        while_held(*held, lambda: cache.set("k02", contents[b"k02"]))
     elif state == "syncing":
         cache.set("k01", contents[b"k01"])
-        if engine == "persistent":
-            store = cache._engine._store
-            while_held(store, "write", lambda: cache.set("k02", contents[b"k02"]))
-        else:
-            while_held(cache._engine._log, "sync_active", cache.sync)
+        while_held(os_file, "sync_data", cache.sync)
     elif engine == "persistent":
         held = cache._engine._store, "clear_dead_readers"
         while_held(*held, lambda: cache.set("k03", contents[b"k03"]))

@@ -7,6 +7,8 @@ acknowledged may have happened, whole, or not at all.
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections.abc import Iterator
 from itertools import chain, combinations
 from typing import Any
@@ -14,6 +16,7 @@ from typing import Any
 from hypercache import Cache
 from hypercache.errors import HyperCacheError
 from tests.support.kill_writer import Contents, apply_to
+from tests.support.processes import ROOT, environment
 
 
 class Told:
@@ -40,6 +43,35 @@ class Told:
             self.acknowledged_count += 1
             if result != "null":
                 self.counts.append(json.loads(result))
+
+
+def run_and_kill(
+    arguments: list[str], line_count: int, delay_s: float, contents: Contents
+) -> Told:
+    """Let a child tell so many lines, wait a little, kill it, hear the rest."""
+    told = Told()
+    command = [sys.executable, "-m", "tests.support.kill_writer", *arguments]
+    with subprocess.Popen(
+        command,
+        cwd=ROOT,
+        env=environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as child:
+        assert child.stdout is not None
+        assert child.stderr is not None
+        for _, line in zip(range(line_count), child.stdout, strict=False):
+            told.hear(line, contents)
+        try:
+            child.wait(delay_s)
+        except subprocess.TimeoutExpired:
+            child.kill()
+        for line in child.stdout:
+            told.hear(line, contents)
+        complaint = child.stderr.read()
+    assert child.returncode == -9, f"the child ended by itself:\n{complaint}"
+    return told
 
 
 class Totals:
