@@ -18,6 +18,8 @@ AOF = "aof"
 MANIFEST = "MANIFEST"
 LMDB = "lmdb"
 LMDB_DATA = "data.mdb"
+LMDB_LOCK = "lock.mdb"
+QUARANTINE = "quarantine"  # what a recovery could not use
 TEMP_SUFFIX = ".tmp"
 
 # What is only ever there beside a STORE.
@@ -28,6 +30,7 @@ OWN_NAMES = frozenset(
         STORE,
         WRITER,
         TURN,
+        QUARANTINE,
         *STORE_PARTS,
         STORE + TEMP_SUFFIX,
         CHECKPOINT + TEMP_SUFFIX,
@@ -99,6 +102,16 @@ class StorePaths:
     def lmdb_data(self) -> str:
         """Name the file LMDB keeps its pages in."""
         return f"{self.root}/{LMDB}/{LMDB_DATA}"
+
+    @property
+    def lmdb_lock(self) -> str:
+        """Name the file LMDB keeps its readers in."""
+        return f"{self.root}/{LMDB}/{LMDB_LOCK}"
+
+    @property
+    def quarantine(self) -> str:
+        """Name the directory of the bytes that a recovery could not use."""
+        return f"{self.root}/{QUARANTINE}"
 
     @property
     def aof(self) -> str:
