@@ -13,4 +13,5 @@ TARGETS = (
     "fuzz_codec",
     "fuzz_wal",
     "fuzz_aof",
+    "fuzz_recovery",
 )

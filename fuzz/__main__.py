@@ -19,7 +19,7 @@ from fuzz import TARGETS
 HERE = Path(__file__).parent
 CORPUS, FINDINGS = HERE / "corpus", HERE / "findings"
 NO_ATHERIS = """atheris cannot be imported by {python}.
-It has wheels for CPython 3.11 to 3.13 on Linux (x86-64) and macOS: with one of these,
+It has wheels for CPython 3.11 to 3.14 on Linux (x86-64): with one of these,
 PYTHON=python3.12 make fuzz. The tests run all targets without it, on their seeds."""
 _LIMITS = (
     "-timeout=10",

@@ -24,7 +24,8 @@ def unpack(feed: Feed, names: Sequence[str]) -> dict[str, bytes]:
     """Return the files that an input describes, by name."""
     files = {}
     while feed.more:
-        files[feed.pick(names)] = feed.block()
+        name = feed.pick(names)  # not on the left below: that is evaluated last
+        files[name] = feed.block()
     return files
 
 

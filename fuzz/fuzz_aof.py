@@ -1,4 +1,4 @@
-"""Invariant: an AOF is what was written up to some LSN, or one of two errors; memory bounded.
+"""Invariant: an AOF is a prefix of what was written, or an error; memory bounded.
 
 CorruptionError and UnsupportedFormatError. Inputs are manifest, base and increments
 with their checksums as they are or made right, or damage to a valid store: then nothing
@@ -17,10 +17,11 @@ from hypercache.inspection.layout import Kind
 from hypercache.inspection.report import State
 from hypercache.testing.simulated_disk import SimDisk
 
-_SEGMENTS = logs.segment_names("aof", "aof", 6)
+SEGMENTS = logs.segment_names("aof", "aof", 6)
 _BASES = ("aof/base-0000000000000001.base", "aof/base-0000000000000002.base")
-_NAMES = ("STORE", "aof/MANIFEST", *_BASES, *_SEGMENTS)
-_STORE = logs.made(DurableMemoryEngine, _NAMES)
+NAMES = ("STORE", "aof/MANIFEST", *_BASES, *SEGMENTS)
+FOLDER = "aof"
+STORE = logs.made(DurableMemoryEngine, NAMES)
 
 
 def check(data: bytes) -> None:
@@ -28,14 +29,14 @@ def check(data: bytes) -> None:
     feed = Feed(data)
     mode = feed.number() % 8
     if mode < 4:
-        files, _ = logs.damaged(feed, _STORE)
+        files, _ = logs.damaged(feed, STORE)
         disk = SimDisk(archive.image_of(files, "aof"))
         least_lsn = _check_log(disk)
-        logs.check_content(disk, DurableMemoryEngine, _STORE, least_lsn)
+        logs.check_content(disk, DurableMemoryEngine, STORE, least_lsn)
         return
-    files = archive.unpack(feed, _NAMES)
+    files = archive.unpack(feed, NAMES)
     if mode > 4:
-        files = logs.resealed(files, _SEGMENTS, chained=mode > 5)
+        files = logs.resealed(files, SEGMENTS, chained=mode > 5)
     disk = SimDisk(archive.image_of(files, "aof"))
     _check_log(disk)
     logs.check_use(disk, DurableMemoryEngine)
@@ -66,9 +67,9 @@ def _check_log(disk: SimDisk) -> int:
 def seeds() -> dict[str, bytes]:
     """Return small stores, whole and to be made right, and damage."""
     found = {}
-    for number, packed in enumerate(logs.seeds_of([_STORE], _NAMES)):
+    for number, packed in enumerate(logs.seeds_of([STORE], NAMES)):
         found[f"store-{number}"] = bytes([5 + number % 3]) + packed
-    for moment in range(len(_STORE.moments)):
+    for moment in range(len(STORE.moments)):
         found[f"damage-{moment}"] = bytes([0, moment, 1])
         found[f"flip-{moment}"] = bytes([0, moment, 1, 0, moment, 90, 0, 7, 0, 0, 0])
         found[f"older-{moment}"] = bytes([0, moment, 0, 7, moment, *bytes(6)])

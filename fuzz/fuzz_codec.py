@@ -6,6 +6,7 @@ not take is SerializationError.
 
 from __future__ import annotations
 
+import hashlib
 import struct
 from collections.abc import Callable
 from datetime import UTC, date, datetime, time, timedelta, timezone
@@ -78,7 +79,7 @@ def _dict(feed: Feed, depth: int) -> dict[object, object]:
 
 def _nested(feed: Feed, depth: int) -> object:
     value, kind = _value(feed, depth), feed.pick((list, tuple))
-    for _ in range(feed.number(2) % 1200):
+    for _ in range(feed.number() * feed.pick((0, 1, 1, 5))):
         value = kind((value,))
     return value
 
@@ -90,7 +91,9 @@ def _datetime(feed: Feed, _: int) -> object:
 
 
 def _time(feed: Feed, _: int) -> object:
-    zone = feed.pick((None, UTC, timezone(timedelta(seconds=-(feed.number(2) % 86400)))))
+    zone = feed.pick(
+        (None, UTC, timezone(timedelta(seconds=-(feed.number(2) % 86400))))
+    )
     return time(feed.number() % 24, feed.number() % 60, tzinfo=zone)
 
 
@@ -128,7 +131,8 @@ _MAKERS: list[Callable[[Feed, int], object]] = [
 
 def _form(value: Any, is_json: bool) -> object:
     """Return a value as something that compares exactly, without recursion."""
-    todo, done = [value], []
+    todo = [value]
+    done: list[object] = []
     while todo:
         part = todo.pop()
         if type(part) is bytearray:
@@ -145,10 +149,15 @@ def _form(value: Any, is_json: bool) -> object:
             todo += part.keys()
             todo += part.values()
         elif kind in (set, frozenset):
-            done.append(sorted(repr(_form(each, is_json)) for each in part))
+            done.append(sorted(_digest(_form(each, is_json)) for each in part))
         else:
             done.append(_scalar_form(part))
     return done
+
+
+def _digest(form: object) -> str:
+    # Text of text of text would grow with every level.
+    return hashlib.sha256(repr(form).encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def _scalar_form(part: Any) -> object:

@@ -1,4 +1,4 @@
-"""Invariant: an envelope is what was wrapped, or None; nothing is raised; memory bounded.
+"""Invariant: an envelope is what was wrapped, or None; nothing raised; memory bounded.
 
 The checksum is made right in most inputs: what unwrap then takes must be what wrap
 writes for the entry found.

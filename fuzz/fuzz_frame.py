@@ -1,4 +1,4 @@
-"""Invariant: any bytes are frames, an end, or a hole; nothing is raised; memory bounded.
+"""Invariant: any bytes are frames, an end or a hole; nothing raised; memory bounded.
 
 Behind a right segment header, iteration, `runs` and small windows find the same, and
 what is found behind a hole is a frame that the encoder would write there.
@@ -22,7 +22,7 @@ _START = len(_HEADER)
 
 
 def check(data: bytes) -> None:
-    """Read the bytes as the frames of a segment, as they are or with right checksums."""
+    """Read the bytes as the frames of a segment, as they are or made right."""
     feed = Feed(data)
     mode, step = feed.number(), 32 + feed.number()
     whole = _HEADER + feed.rest()

@@ -6,6 +6,7 @@ can use without looking at them again, whatever JSON the checksum is right for.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 
@@ -39,10 +40,8 @@ def check(data: bytes) -> None:
     disk = SimDisk(image)
     for kind in Kind:
         layout.load(disk, _PATHS, kind)
-    try:
+    with contextlib.suppress(CorruptionError, UnsupportedFormatError):
         _load(disk, path)
-    except (CorruptionError, UnsupportedFormatError):
-        pass
 
 
 def _load(disk: SimDisk, path: str) -> None:
@@ -83,7 +82,7 @@ def seeds() -> dict[str, bytes]:
     marker = Marker(7, 2, 3, 40, clean=False, lmdb_txn=9)
     base = Manifest(BaseFacts(2, 70, 5, 4000, 1 << 63), 3, 4, 80, clean=True)
     sound = [dataclasses.asdict(each) for each in (store, marker, base)]
-    found = {}
+    found: dict[str, bytes] = {}
     for index, name in enumerate(("store", "checkpoint", "manifest")):
         line = json.dumps(sound[index], sort_keys=True).encode()
         hostile = {

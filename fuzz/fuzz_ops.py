@@ -56,9 +56,7 @@ def seeds() -> dict[str, bytes]:
     }
     choice = {1: 0, 2: 3, 3: 4}
     found = {
-        name: bytes([choice[len(batch)]])
-        + bytes(6)
-        + ops.encode(ops.Packer(), batch)
+        name: bytes([choice[len(batch)]]) + bytes(6) + ops.encode(ops.Packer(), batch)
         for name, batch in batches.items()
     }
     head = bytes([0]) + bytes(6)

@@ -1,4 +1,4 @@
-"""Invariant: a WAL is what was written up to some LSN, or one of two errors; memory bounded.
+"""Invariant: a WAL is a prefix of what was written, or an error; memory bounded.
 
 CorruptionError and UnsupportedFormatError. Inputs are a store with its checksums as
 they are or made right, or damage to a valid one: then nothing appears that was never
@@ -16,10 +16,11 @@ from hypercache.inspection.report import State
 from hypercache.testing.simulated_disk import SimDisk
 from hypercache.wal import checkpoint
 
-_SEGMENTS = logs.segment_names("wal", "wal", 6)
-_NAMES = ("STORE", "CHECKPOINT", *_SEGMENTS)
-_STORE = logs.made(HybridEngine, _NAMES)
-_EMPTY_LMDB = _STORE.moments[0]["lmdb/data.mdb"]
+SEGMENTS = logs.segment_names("wal", "wal", 6)
+NAMES = ("STORE", "CHECKPOINT", *SEGMENTS)
+FOLDER = "wal"
+STORE = logs.made(HybridEngine, NAMES)
+_EMPTY_LMDB = STORE.moments[0]["lmdb/data.mdb"]
 
 
 def check(data: bytes) -> None:
@@ -27,14 +28,14 @@ def check(data: bytes) -> None:
     feed = Feed(data)
     mode = feed.number() % 8
     if mode < 4:
-        files, _ = logs.damaged(feed, _STORE)
+        files, _ = logs.damaged(feed, STORE)
         disk = SimDisk(archive.image_of(files, "wal"))
         least_lsn = _check_log(disk)
-        logs.check_content(disk, HybridEngine, _STORE, least_lsn)
+        logs.check_content(disk, HybridEngine, STORE, least_lsn)
         return
-    files = archive.unpack(feed, _NAMES)
+    files = archive.unpack(feed, NAMES)
     if mode > 4:
-        files = logs.resealed(files, _SEGMENTS, chained=mode > 5)
+        files = logs.resealed(files, SEGMENTS, chained=mode > 5)
     disk = SimDisk(archive.image_of({**files, "lmdb/data.mdb": _EMPTY_LMDB}, "wal"))
     _check_log(disk)
     logs.check_use(disk, HybridEngine)
@@ -63,9 +64,9 @@ def _check_log(disk: SimDisk) -> int:
 def seeds() -> dict[str, bytes]:
     """Return small stores, whole and to be made right, and damage."""
     found = {}
-    for number, packed in enumerate(logs.seeds_of([_STORE], _NAMES)):
+    for number, packed in enumerate(logs.seeds_of([STORE], NAMES)):
         found[f"store-{number}"] = bytes([5 + number % 3]) + packed
-    for moment in range(len(_STORE.moments)):
+    for moment in range(len(STORE.moments)):
         found[f"damage-{moment}"] = bytes([0, moment, 1])
         found[f"flip-{moment}"] = bytes([0, moment, 1, 0, moment, 90, 0, 7, 0, 0, 0])
         found[f"older-{moment}"] = bytes([0, moment, 0, 7, moment, *bytes(6)])

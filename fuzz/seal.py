@@ -22,7 +22,8 @@ from hypercache.frame import (
 )
 from hypercache.segment import NO_SEGMENT, SealedFacts
 
-_NEIGHBOURS = struct.Struct("<QQQ")  # first LSN, length and digest of the segment before
+# Its first LSN; length and digest of the segment before it.
+_NEIGHBOURS = struct.Struct("<QQQ")
 _FIRST_LSN_OFFSET = 32
 _DIGEST_MASK = (1 << 64) - 1
 

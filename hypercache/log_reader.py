@@ -231,7 +231,8 @@ class LogReader:
                 reader = SegmentReader(file, path)
             except CorruptionError:
                 return False  # its creation did not reach the medium: it was empty
-            return any(True for _ in reader) or reader.sealed
+            holds_frames = any(True for _ in reader) or reader.sealed
+            return holds_frames or reader.hole is not None
 
     def _runs(self, reader: SegmentReader, file: ReadFile) -> Iterator[Run]:
         yield from reader.runs()

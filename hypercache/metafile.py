@@ -48,13 +48,16 @@ def maybe_read(storage: Storage, path: str) -> dict[str, Any] | None:
     return fields
 
 
-def check_values(path: str, fields: Mapping[str, Any], least: Mapping[str, Any]) -> None:
+def check_values(
+    path: str, fields: Mapping[str, Any], least: Mapping[str, Any]
+) -> None:
     """Make sure that these fields are flags and numbers like the least they can be.
 
     Raises:
         CorruptionError: one is missing, of another type or out of range.
     """
     for name, low in least.items():
-        value, high = fields.get(name), _MAX_DIGEST if name == "digest" else _MAX_NUMBER
+        value: Any = fields.get(name)
+        high = _MAX_DIGEST if name == "digest" else _MAX_NUMBER
         if type(value) is not type(low) or not low <= value <= high:
             raise CorruptionError(path, f"its field {name} makes no sense", offset=0)

@@ -153,7 +153,7 @@ class SegmentWriter:
         self._file.sync()
 
     def is_linked(self) -> bool:
-        """Tell whether the file still has a name."""
+        """Tell whether the file still has its name."""
         return self._file.is_linked()
 
     def seal(self, synced_lsn: int) -> SealedFacts:

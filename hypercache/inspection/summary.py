@@ -88,7 +88,7 @@ class _Summary:
     def report(self) -> Report:
         live = LiveBytes(self._now_ms, record_count=self._record_count)
         for walk in self.log.walks():
-            counted = _counts(walk)
+            counted = _counts(walk.file)
             for found in walk:
                 if isinstance(found, Frame) and counted:
                     self._add(found, walk, live)
@@ -214,9 +214,9 @@ class _Summary:
         leftover = sum(
             walk.length_bytes for path, walk in walks.items() if path not in self._ends
         )
-        skipped = sum(
-            file.size_bytes for file in layout.files if file.path not in walks
-        )
+        unread_files = [file for file in layout.files if file.path not in walks]
+        skipped = sum(each.size_bytes for each in unread_files if _counts(each))
+        leftover += sum(each.size_bytes for each in unread_files if not _counts(each))
         unused = sum(walk.unused_bytes for walk in counted)
         torn = sum(walk.torn_bytes for walk in counted)
         unread = sum(each.length_bytes for walk in counted for each in walk.problems)
@@ -253,5 +253,5 @@ class _Summary:
         )
 
 
-def _counts(walk: FileWalk) -> bool:
-    return walk.file.role not in LEFTOVER and walk.file.role is not Role.UNNAMED
+def _counts(file: LogFile) -> bool:
+    return file.role not in LEFTOVER and file.role is not Role.UNNAMED

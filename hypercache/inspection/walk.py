@@ -156,6 +156,8 @@ class FileWalk:
 
 
 _REMOVED = "was removed while the log was being read"
+_NO_LONGER = "it is no longer part of the log"
+_CUT_SHORT = "is of a compaction that was cut short"
 
 
 class LogWalk:
@@ -189,9 +191,15 @@ class LogWalk:
             if file.role not in LEFTOVER or leftovers:
                 yield from self._walk(file)
         extent = self._extent
-        if self.last is not None and self.last.next_lsn <= extent.floor_lsn:
-            path, lsn = self._layout.directory, self.last.next_lsn
-            self.problems.append(Problem(path, "the log is too short", lsn=lsn))
+        if self.last is not None:
+            self._judge_length(self.last.next_lsn)
+        elif not extent.numbers:
+            self._judge_length(extent.next_lsn)
+
+    def _judge_length(self, next_lsn: int) -> None:
+        if next_lsn <= self._extent.floor_lsn:
+            path, reason = self._layout.directory, "the log is too short"
+            self.problems.append(Problem(path, reason, lsn=next_lsn))
 
     def _walk(self, file: LogFile) -> Iterator[FileWalk]:
         if self._limits is not None and file.path not in self._limits:
@@ -252,22 +260,34 @@ class LogWalk:
     def _note_header(
         self, file: LogFile, error: CorruptionError | UnsupportedFormatError
     ) -> None:
-        if file.role is Role.UNNAMED:
+        damaged = isinstance(error, CorruptionError)
+        if file.role is Role.UNNAMED and damaged and self._may_be_begun(file):
             # Its creation did not reach the medium, so nothing was in it.
             self.notes.append(f"{file.path} was begun and holds nothing")
             return
         reason = error.reason if isinstance(error, CorruptionError) else str(error)
         self._skip(file, reason)
 
+    def _may_be_begun(self, file: LogFile) -> bool:
+        """Tell whether a crash can leave this file that nothing names."""
+        return file.path.endswith(".base") or (
+            file.number == self._extent.active_segment + 1
+        )
+
     def _skip(self, file: LogFile, reason: str) -> None:
         problem = Problem(file.path, reason, 0, length_bytes=file.size_bytes)
-        self.problems.append(problem)
+        # No open reads these, it removes them.
+        if file.role in LEFTOVER:
+            self.notes.append(f"{_where(problem)}; {_NO_LONGER}")
+        elif file.role is Role.UNNAMED and file.path.endswith(".base"):
+            self.notes.append(f"{file.path} {_CUT_SHORT}")
+        else:
+            self.problems.append(problem)
 
     def _judge(self, walk: FileWalk) -> None:
         file = walk.file
         if file.role in LEFTOVER:
-            what = "it is no longer part of the log"
-            self.notes += [f"{_where(each)}; {what}" for each in walk.problems]
+            self.notes += [f"{_where(each)}; {_NO_LONGER}" for each in walk.problems]
         elif file.role is Role.UNNAMED:
             self._judge_unnamed(walk)
         else:
@@ -290,11 +310,12 @@ class LogWalk:
 
     def _judge_unnamed(self, walk: FileWalk) -> None:
         path, number = walk.file.path, walk.file.number
+        holds = walk.frame_count or walk.sealed or walk.torn is not None
         if not path.endswith(".base"):
             self.problems += walk.problems
         if path.endswith(".base"):
-            self.notes.append(f"{path} is of a compaction that was cut short")
-        elif number != self._extent.active_segment + 1 or walk.frame_count:
+            self.notes.append(f"{path} {_CUT_SHORT}")
+        elif number != self._extent.active_segment + 1 or holds:
             reason = "the segment is newer than what names the segments knows"
             note = f"{path} was begun while the log was being read"
             self._add_unless_moved(Problem(path, reason), note)
