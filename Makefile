@@ -14,7 +14,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test crash check format bench bench-load bench-open soak coverage defects fuzz
+.PHONY: help demo test crash check format bench bench-load bench-open soak coverage defects fuzz damage soak-crash
 
 help:
 	@echo "make demo     show the engine at work (installs the core package only)"
@@ -29,6 +29,8 @@ help:
 	@echo "make bench-load  run the sustained loads (some minutes)"
 	@echo "make bench-open  load a log beside Redis"
 	@echo "make soak     overwrite the same keys ten million times"
+	@echo "make damage   change every byte of small stores, see each one reported"
+	@echo "make soak-crash  the crash tests from outside, for some hours"
 
 demo: $(VENV)/.installed-core
 	$(VENV)/bin/hypercache demo
@@ -46,7 +48,7 @@ coverage: $(VENV)/.installed-test
 defects: $(VENV)/.installed-test
 	$(PY) tools/seed_defects.py
 
-SECONDS ?= 60
+SECONDS := 60
 fuzz: $(VENV)/.installed-fuzz
 	$(PY) -m fuzz --seconds $(SECONDS)
 
@@ -75,6 +77,17 @@ bench-open: $(VENV)/.installed-core
 soak: $(VENV)/.installed-core
 	$(PY) tools/soak_overwrite.py
 
+# About twenty minutes of two cores; DAMAGE=--thorough takes some hours.
+damage: $(VENV)/.installed-test
+	$(PY) tools/damage_sweep.py $(DAMAGE)
+
+soak-crash: export HYPERCACHE_KILLS := 2000
+soak-crash: export HYPERCACHE_SOAK_S := 600
+soak-crash: $(VENV)/.installed-test
+	$(PY) -m pytest -n 2 --timeout 14400 tests/crash/test_outside_kills.py \
+		tests/crash/test_outside_lmdb.py tests/crash/test_persistent_readers.py \
+		tests/crash/test_persistent_processes.py
+
 $(VENV)/.installed-core: pyproject.toml | $(VENV)/.created
 	$(PY) -m pip install --quiet -e .
 	@touch $@
@@ -92,7 +105,7 @@ $(VENV)/.installed-fuzz: pyproject.toml | $(VENV)/.created
 # Two pip runs in one .venv would race: under -j each waits for those before it.
 before_test := $(if $(filter demo,$(MAKECMDGOALS)),$(VENV)/.installed-core)
 before_bench := $(before_test) \
-	$(if $(filter test crash check format coverage defects,$(MAKECMDGOALS)),$(VENV)/.installed-test)
+	$(if $(filter test crash check format coverage defects damage soak-crash,$(MAKECMDGOALS)),$(VENV)/.installed-test)
 before_fuzz := $(before_bench) \
 	$(if $(filter bench bench-load,$(MAKECMDGOALS)),$(VENV)/.installed-bench)
 $(VENV)/.installed-test: | $(before_test)
@@ -113,7 +126,7 @@ endef
 
 define NO_ATHERIS
 atheris could not be installed, and 'make fuzz' needs it. It has wheels for CPython
-3.11 to 3.13 on Linux (x86-64). With another Python here: remove .venv, then
+3.11 to 3.14 on Linux (x86-64). With another Python here: remove .venv, then
 PYTHON=python3.12 make fuzz. 'make test' runs all targets on their seeds without it.
 endef
 

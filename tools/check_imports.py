@@ -42,7 +42,7 @@ MODULES = {
     "integrations.*": Place("top"),
     "testing.*": Place("top"),
     "": Place("public"),
-    "recovery": Place("recovery"),
+    "recovery.*": Place("recovery"),
     "cache": Place(
         "cache", ("arguments", "handle", "transaction", "eviction", "expiry")
     ),
@@ -143,6 +143,7 @@ MODULES = {
     "engines.key_runs": Place("engines", ("engines.envelope",)),
     "engines.lmdb_batch": Place("engines", ("engines.envelope",)),
     "engines.lmdb_env": Place("engines"),
+    "engines.lmdb_pages": Place("engines"),
     "engines.lmdb_reader": Place(
         "engines",
         (
@@ -171,6 +172,7 @@ MODULES = {
             "engines.key_runs",
             "engines.lmdb_batch",
             "engines.lmdb_env",
+            "engines.lmdb_pages",
         ),
     ),
     "engines.lmdb_trust": Place("engines", ("engines.lmdb_walk",)),

@@ -21,7 +21,7 @@ from queue import SimpleQueue
 
 from seed_defects_plan import Plan, load_plan
 from seed_defects_results import Results, summary, table, verdict
-from seed_defects_run import Workshop
+from seed_defects_run import Known, Workshop
 from seed_defects_source import Defect, RuleError
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -47,19 +47,26 @@ def main(arguments: list[str] | None = None, root: Path = ROOT) -> int:
     if options.fresh:
         results.forget(defects)
     left = [defect for defect in defects if not results.is_settled(defect)]
+    left = [] if options.table else left
     print(f"{len(defects)} defects, {len(left)} to run", flush=True)
-    _run(plan, left, results, options)
+    known = Known()
+    _run(plan, left, results, options, known)
     print(summary(defects, results, plan))
     if not options.only and not options.quick:
         (root / TABLE).write_text(table(defects, results, plan), encoding="utf-8")
     problems = verdict(defects, results, plan)
+    problems += [f"{test} fails without a defect, too" for test in known.unsound]
     for problem in problems:
         print(problem, file=sys.stderr)
     return 1 if problems else 0
 
 
 def _run(
-    plan: Plan, left: list[Defect], results: Results, options: argparse.Namespace
+    plan: Plan,
+    left: list[Defect],
+    results: Results,
+    options: argparse.Namespace,
+    known: Known,
 ) -> None:
     if not left:
         return
@@ -68,7 +75,7 @@ def _run(
         for number in range(options.jobs):
             copy = Path(place) / str(number)
             copy.mkdir()
-            workshops.put(Workshop(plan.root, copy, options.timeout))
+            workshops.put(Workshop(plan.root, copy, options.timeout, known))
 
         def try_out(defect: Defect) -> None:
             workshop = workshops.get()
@@ -106,6 +113,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--quick", action="store_true", help="ask the tests of each module only"
+    )
+    parser.add_argument(
+        "--table", action="store_true", help="run nothing, write down what is known"
     )
     parser.add_argument("--fresh", action="store_true", help="take no result over")
     parser.add_argument("--jobs", type=int, default=2)

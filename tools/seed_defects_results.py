@@ -122,9 +122,13 @@ def verdict(defects: list[Defect], results: Results, plan: Plan) -> list[str]:
         result = results.get(defect)
         if is_killed(result) and defect.id in plan.survivors:
             problems.append(f"{defect.id} is explained, but {result} killed it")
-        unknown = defect.id not in plan.survivors
-        if unknown and result is not None and result.status == SURVIVED:
+        if defect.id in plan.survivors or result is None:
+            continue
+        if result.status == SURVIVED:
             problems.append(f"{defect.id} survives without a reason")
+    unknown = sum(results.get(defect) is None for defect in defects)
+    if unknown:
+        problems.append(f"{unknown} defects were not tried to the end")
     tried = [defect for defect in defects if _counts(results.get(defect))]
     killed = sum(is_killed(results.get(defect)) for defect in tried)
     if killed < LEAST_KILLED * len(tried):

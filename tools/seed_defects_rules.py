@@ -157,21 +157,24 @@ def _alternatives(test: ast.expr) -> list[ast.expr]:
 
 def _facts(source: Source, function: Function, test: ast.expr) -> Iterator[Found]:
     """Find the comparisons that a later check only names: `fits = a == b`."""
-    match test:
-        case ast.UnaryOp(op=ast.Not(), operand=ast.Name(id=name)):
-            pass
-        case _:
-            return
+    names = {}  # of what is checked: what no check would find
+    for part in _alternatives(test):
+        match part:
+            case ast.UnaryOp(op=ast.Not(), operand=ast.Name(id=name)):
+                names[name] = "True"
+            case ast.Name(id=name):
+                names[name] = "False"
     for node in owned(function):
         match node:
             case ast.Assign(targets=[ast.Name(id=target)], value=value):
-                if target != name:
+                if target not in names:
                     continue
                 parts = value.values if isinstance(value, ast.BoolOp) else [value]
                 for part in parts:
                     if isinstance(part, ast.Compare):
-                        what = f"always true: `{_line(part)}`"
-                        edit = source.replaced(part, "True")
+                        harmless = names[target]
+                        what = f"always {harmless.lower()}: `{_line(part)}`"
+                        edit = source.replaced(part, harmless)
                         yield Found("fact", part, what, (edit,))
 
 

@@ -2,8 +2,9 @@
 
 import pytest
 
-from hypercache.group_commit import CommitState
+from hypercache.group_commit import CommitState, GroupCommit
 from hypercache.options import SyncPolicy
+from tests.support.clock import FakeClock
 
 
 @pytest.mark.parametrize(
@@ -33,3 +34,17 @@ def test_without_a_flusher_to_wait_for_nobody_attends(policy):
     assert not state.attention
     state.reached(5)
     assert not state.attention
+
+
+def test_what_the_owner_has_synced_is_published_before_anybody_is_told():
+    state, seen = CommitState(SyncPolicy.ALWAYS, 0), []
+    commit = GroupCommit(
+        state,
+        FakeClock(),
+        sync_file=lambda: None,
+        appended_lsn=lambda: 5,
+        on_synced=lambda lsn: seen.append((lsn, state.synced_lsn)),
+    )
+    commit.reached(5)
+    assert seen == [(5, 0)]
+    assert state.synced_lsn == 5

@@ -313,6 +313,16 @@ def test_defects_are_killed_by_tests_or_survive(project, capsys):
     assert "2 defects, 0 to run" in capsys.readouterr().out
 
 
+def test_a_test_that_fails_anyway_proves_nothing(project, capsys):
+    tests = project / "tests" / "test_toy.py"
+    tests.write_text("def test_wrong(): assert False\n" + TESTS)
+    assert seed_defects.main(["--jobs", "1", "--only", "toy:add:sync"], project) == 1
+    out, err = capsys.readouterr()
+    assert "killed" in out
+    assert "tests/test_toy.py::test_add" in out
+    assert "tests/test_toy.py::test_wrong fails without a defect, too" in err
+
+
 def test_a_list_runs_nothing(project, capsys):
     assert seed_defects.main(["--list"], project) == 0
     out = capsys.readouterr().out
@@ -382,6 +392,20 @@ def test_what_cannot_be_imported_is_no_defect(project):
     plan, results = noted(project, **{"toy:read:check:2": Result(BROKEN)})
     assert verdict(plan.defects, results, plan) == []
     assert "| all | 4 | 4 (100.0%) |" in summary(plan.defects, results, plan)
+
+
+def test_a_table_is_written_of_what_is_known(project, capsys):
+    noted(project)
+    (project / "build" / "results").rename(project / "build" / "seeded_defects.jsonl")
+    tests = project / "tests" / "test_toy.py"
+    tests.write_text(TESTS + "\n")
+    assert seed_defects.main(["--table"], project) == 1
+    assert "4 defects were not tried to the end" in capsys.readouterr().err
+    page = (project / "docs" / "seeded_defects.md").read_text()
+    assert (
+        "| `spin:prune:1` | `log.unlink()` removed | killed: the tests do not" in page
+    )
+    assert "| `add:sync:1` | `log.sync()` removed | not tried |" in page
 
 
 def test_a_defect_that_survives_a_quick_run_is_tried_again(project):
