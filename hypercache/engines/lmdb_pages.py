@@ -81,7 +81,9 @@ class _Pages:
 
     def __init__(self, file: ReadFile, page_bytes: int, last_page: int) -> None:
         self._file, self._page_bytes, self._last = file, page_bytes, last_page
-        self._taken = {0, 1}
+        # A bit for each page: a set would take more than the pages of a large store.
+        self._taken = bytearray(file.size_bytes // page_bytes // 8 + 1)
+        self._taken[0] = 0b11  # the meta pages
 
     def leaves(self, root: int, depth: int = 0) -> Iterator[tuple[bytes, bytes]]:
         """Yield key and data of every leaf node below a page; follow all trees."""
@@ -107,7 +109,7 @@ class _Pages:
             self._refuse_over(end, root)
             key, found = data[at + _NODE.size : start], data[start:end]
             if flags & _BIG:
-                found = self._run(*_NUMBER.unpack(found), length)
+                found = self._run(_NUMBER.unpack(found)[0], length)
             if flags & _TREE_NODE and len(found) == _TREE.size:
                 yield from self.leaves(_TREE.unpack(found)[-1])
             yield key, found
@@ -128,9 +130,12 @@ class _Pages:
     def _take(self, number: int) -> None:
         if number > self._last:
             raise _BadPageError(f"page {number} is behind the last one")
-        if number in self._taken:
+        at, bit = number >> 3, 1 << (number & 7)
+        if at >= len(self._taken):
+            return  # free and never written; who reads it finds that the file ends
+        if self._taken[at] & bit:
             raise _BadPageError(f"page {number} is used twice, or free and used")
-        self._taken.add(number)
+        self._taken[at] |= bit
 
     def _header(self, number: int, data: bytes) -> tuple[bool, tuple[int, ...]]:
         if len(data) < self._page_bytes:
