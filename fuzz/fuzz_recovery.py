@@ -121,6 +121,13 @@ def seeds() -> dict[str, bytes]:
     for moment in range(0, len(fuzz_aof.STORE.moments), 3):
         found[f"log-{moment}"] = bytes([0, moment, 1])
         found[f"flip-{moment}"] = bytes([0, moment, 1, 0, moment, 90, 0, 7, 0, 0, 0])
+    for moment in (4, 9, 10, 16):  # each begins a segment
+        names = sorted(fuzz_aof.STORE.moments[moment])
+        newest = max(names.index(n) for n in names if n in fuzz_aof.SEGMENTS)
+        # An older manifest, and damage to the first frame that it does not know.
+        older = bytes([7, names.index("aof/MANIFEST"), *bytes(6)])
+        flip = bytes([0, newest, 70, *bytes(5)])
+        found[f"older-{moment}"] = bytes([0, moment, 0]) + older + flip
     for number in range(9):
         edit = bytes([number % 9, 1]) + (1900 * number).to_bytes(2, "little")
         found[f"lmdb-{number}"] = bytes([3, number % 2]) + edit + bytes([9, 0, 80, 1])

@@ -108,7 +108,7 @@ class CorruptionError(HyperCacheError):
         where += [f"key {key!r}"] if key is not None else []
         super().__init__(
             f"{', '.join(where)}: {reason}; nothing was changed: keep a copy of the "
-            "directory, then run `hypercache check` on it"
+            "directory, then run `hypercache check` or `hypercache-recover` on it"
         )
 
 

@@ -26,7 +26,6 @@ EXIT_CODES = {
     Verdict.CLEAN: 0,
     Verdict.REPAIRABLE: exits.REPAIRABLE,
     Verdict.DAMAGED: exits.DAMAGED,
-    Verdict.UNREADABLE: exits.UNREADABLE,
 }
 EPILOG = """\
 Exit codes: 0 nothing is wrong; 1 all of it can be repaired, or was, without a loss;

@@ -31,7 +31,6 @@ class Verdict(enum.StrEnum):
     CLEAN = "clean"
     REPAIRABLE = "repairable"
     DAMAGED = "damaged"
-    UNREADABLE = "unreadable"
 
 
 class Kind(enum.StrEnum):
@@ -54,7 +53,6 @@ class Kind(enum.StrEnum):
     PAGE = "page"
     VALUE = "value"
     OLDER = "older"
-    UNREADABLE = "unreadable"
 
 
 @dataclass(frozen=True, slots=True)

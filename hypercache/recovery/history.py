@@ -10,14 +10,12 @@ import dataclasses
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from hypercache import ops
-from hypercache.errors import UnsupportedFormatError
-from hypercache.frame import Frame
 from hypercache.log_reader import Extent
 from hypercache.ops import Op
 from hypercache.paths import LogPaths
 from hypercache.recovery.findings import Finding, Kind, Loss, Need
 from hypercache.recovery.guesses import keys_of_frames
+from hypercache.recovery.payloads import ops_of
 from hypercache.recovery.segments import MAX_GAPS, Hole, Survey, Tell, frames, survey
 from hypercache.segment import HEADER_BYTES, SealedFacts, SegmentHeader
 from hypercache.storage import Storage
@@ -53,7 +51,7 @@ class History:
             if each.next_lsn - 1 <= floor_lsn and each.next_lsn:
                 continue
             for found in frames(self.storage, each, tell, each.cut):
-                yield from _ops_of(found, each, floor_lsn, bad)
+                yield from ops_of(found, each, floor_lsn, bad)
                 del found
 
 
@@ -385,30 +383,3 @@ def _end_missing(history: History, lsn: int, next_lsn: int) -> None:
             loss=Loss.CERTAIN if certain else Loss.NONE,
         )
     )
-
-
-def _ops_of(
-    found: Frame, each: Survey, floor_lsn: int, bad: list[Finding]
-) -> Iterator[tuple[int, Op]]:
-    if found.next_lsn - 1 <= floor_lsn:
-        return
-    try:
-        decoded = ops.decode(found.payload, found.op_count)
-    except (ValueError, UnsupportedFormatError) as error:
-        bad.append(
-            Finding(
-                Kind.PAYLOAD,
-                each.name,
-                f"bad payload: {error}",
-                found.offset,
-                found.end - found.offset,
-                max(found.lsn, floor_lsn + 1),
-                found.next_lsn - 1,
-                loss=Loss.CERTAIN,
-                kept=True,
-            )
-        )
-        return
-    for lsn, op in enumerate(decoded, start=found.lsn):
-        if lsn > floor_lsn:
-            yield lsn, op

@@ -235,7 +235,10 @@ class _Reading:
         if len(beyond) == 1 and beyond[0] == extent.active_segment + 1:
             unknown = History(self.storage, self.paths.root, Extent(), None)
             history.load(self.storage, log, unknown, beyond, self.tell)
-            if not any(each.frame_count for each in unknown.segments):
+            if not any(
+                each.frame_count or (each.header is not None and each.holes)
+                for each in unknown.segments
+            ):
                 reason = "it was begun and holds nothing"
                 self.source.findings.append(
                     Finding(Kind.LEFTOVER, name, reason, need=Need.NOTHING)

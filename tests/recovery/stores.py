@@ -1,4 +1,4 @@
-"""Stores with known contents for the tests of recovery, and what can be read of them."""
+"""Stores with known contents, and what a recovery can read of them."""
 
 from __future__ import annotations
 
@@ -47,7 +47,9 @@ class Built:
     records: list[Record]
 
     def without(self, *lsns: int) -> Contents:
-        return replayed((rec.lsn, rec.op) for rec in self.records if rec.lsn not in lsns)
+        return replayed(
+            (rec.lsn, rec.op) for rec in self.records if rec.lsn not in lsns
+        )
 
     def covering(self, offset: int) -> Record | None:
         found = (rec for rec in self.records if rec.start <= offset < rec.end)
@@ -79,7 +81,7 @@ def build(path: Path, engine: str, count: int, *, killed: bool, seed: int = 1) -
 
 
 def described(path: Path, engine: str) -> Built:
-    suffix = LOGS[engine]
+    suffix = LOGS.get(engine, "lmdb")
     log = path / suffix / f"{1:016d}.{suffix}"
     data = log.read_bytes() if log.exists() else b""
     frames = SegmentReader(data, str(log)) if data else ()
@@ -90,7 +92,9 @@ def described(path: Path, engine: str) -> Built:
     return Built(path, engine, log, records)
 
 
-def build_lmdb(path: Path, count: int, seed: int = 1, engine: str = "persistent") -> None:
+def build_lmdb(
+    path: Path, count: int, seed: int = 1, engine: str = "persistent"
+) -> None:
     """Write a store with overflow values, long keys, deleted and replaced entries."""
     live = path.with_name(f"{path.name}-live")
     rng = random.Random(seed)

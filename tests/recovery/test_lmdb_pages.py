@@ -1,4 +1,4 @@
-"""The reader of LMDB's pages agrees with LMDB, and loses no more than what is damaged."""
+"""The reader of LMDB's pages agrees with LMDB, and loses only what is damaged."""
 
 from __future__ import annotations
 

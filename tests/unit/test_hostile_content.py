@@ -15,7 +15,7 @@ import pytest
 import zstandard
 from crc32c import crc32c
 
-from hypercache import frame, ops
+from hypercache import frame, ops, recovery
 from hypercache.aof import manifest
 from hypercache.aof.base import decode_block
 from hypercache.engines import envelope, identity
@@ -366,3 +366,19 @@ def test_a_metafile_of_garbage_does_not_keep_recovery_busy(tail):
 def test_recovery_takes_json_nested_too_deep_for_damage():
     disk = disk_with({"/M": sealed(b'{"base":' + b"[" * 10_000)})
     assert metafiles.read(disk, "/M", metafiles.manifest_is_sound).fields is None
+
+
+# Such a segment was called begun and empty by a recovery, too: it advised to open the
+# store, which refused.
+
+
+def test_recovery_does_not_take_a_damaged_segment_for_an_empty_one():
+    fields = {**STORE, "engine": "memory", "uuid": UUID.hex()}
+    disk = json_disk(PATHS.store, fields)
+    manifest.store(disk, PATHS, manifest.Manifest())
+    file = disk.create(PATHS.increments.segment(1), mapped=False)
+    writer = SegmentWriter(file, SegmentHeader(UUID, 1, 1), 4096)
+    writer.append(PUT, 1, 0)
+    assert not recovery.examine(disk, PATHS.root).next.startswith("open it")
+    file.write_at(70, b"\xff")
+    assert not recovery.examine(disk, PATHS.root).next.startswith("open it")
