@@ -66,7 +66,7 @@ class WriteBatch:
         self._txn, self._data, self._meta = txn, data, meta
         self._data_path = data_path
         self._changed = False
-        state = read_state(txn, meta)
+        state = read_state(txn, meta, data_path)
         self.lsn, self._count, self._digest, self._expiring = state
 
     @property
@@ -144,7 +144,7 @@ class WriteBatch:
         if self._changed:
             digest = self._digest & DIGEST_MASK
             state = StoreState(self.lsn, self._count, digest, self._expiring)
-            self._txn.put(_META, msgpack.packb(tuple(state)), db=self._meta)
+            self._txn.put(_META, pack_state(state), db=self._meta)
 
     def _made(
         self, lmdb_key: bytes, old: bytes | None, lsn: int, op: KeyOp
@@ -159,10 +159,35 @@ class WriteBatch:
                 return None
 
 
-def read_state(txn: Transaction, meta: Any) -> StoreState:
-    """Return the record; zeros for a new store."""
+def read_state(txn: Transaction, meta: Any, data_path: str) -> StoreState:
+    """Return the record; zeros for a new store.
+
+    Raises:
+        CorruptionError: it is none.
+    """
     data = txn.get(_META, db=meta)
-    return StoreState(*msgpack.unpackb(data)) if data else StoreState()
+    if not data:
+        return StoreState()
+    state = maybe_state(data)
+    if state is None:
+        raise CorruptionError(data_path, "the record of what it holds is damaged")
+    return state
+
+
+def pack_state(state: StoreState) -> bytes:
+    """Return the record, with a checksum: its LSN says which ops of a log count."""
+    packed: bytes = msgpack.packb((*state, crc32c(msgpack.packb(state))))
+    return packed
+
+
+def maybe_state(data: bytes) -> StoreState | None:
+    """Return what a record says, None if `pack_state` did not write it."""
+    try:
+        *numbers, crc = msgpack.unpackb(data)
+        state = StoreState(*numbers)
+        return state if crc == crc32c(msgpack.packb(state)) else None
+    except (ValueError, TypeError, msgpack.UnpackException):
+        return None
 
 
 def verified(data_path: str, lmdb_key: bytes, data: bytes) -> Stored:

@@ -34,7 +34,9 @@ _META_BYTES = _META.size + 2 * _TREE.size + _META_END.size
 
 
 class _Meta(NamedTuple):
+    txn: int
     last_page: int
+    settings: tuple[int, ...]  # of the file, the same in both
     free_root: int
     main_root: int
 
@@ -50,9 +52,12 @@ def problems(file: ReadFile, page_bytes: int, txn_id: int) -> list[str]:
     """
     if sys.byteorder != "little" or sys.maxsize <= 1 << 32:
         return []
-    meta = _maybe_meta(file, page_bytes, txn_id)
+    metas = [_maybe_meta(file, page_bytes, number) for number in (0, 1)]
+    meta = next((each for each in metas if each and each.txn == txn_id), None)
     if meta is None:
         return []
+    if not _are_a_pair(*metas):
+        return ["its two meta pages do not belong together"]
     try:
         pages = _Pages(file, page_bytes, meta.last_page)
         for _ in pages.leaves(meta.main_root):
@@ -63,17 +68,26 @@ def problems(file: ReadFile, page_bytes: int, txn_id: int) -> list[str]:
     return []
 
 
-def _maybe_meta(file: ReadFile, page_bytes: int, txn_id: int) -> _Meta | None:
-    for number in (0, 1):
-        data = file.read_at(number * page_bytes + _PAGE.size, _META_BYTES)
-        if len(data) < _META_BYTES or _META.unpack_from(data)[:2] != _MAGIC:
-            continue
-        last_page, found = _META_END.unpack_from(data, _META_BYTES - _META_END.size)
-        if found == txn_id:
-            free = _TREE.unpack_from(data, _META.size)
-            main = _TREE.unpack_from(data, _META.size + _TREE.size)
-            return _Meta(last_page, free[-1], main[-1])
-    return None
+def _maybe_meta(file: ReadFile, page_bytes: int, number: int) -> _Meta | None:
+    data = file.read_at(number * page_bytes + _PAGE.size, _META_BYTES)
+    if len(data) < _META_BYTES or _META.unpack_from(data)[:2] != _MAGIC:
+        return None
+    last_page, txn = _META_END.unpack_from(data, _META_BYTES - _META_END.size)
+    free = _TREE.unpack_from(data, _META.size)
+    main = _TREE.unpack_from(data, _META.size + _TREE.size)
+    return _Meta(txn, last_page, (*free[:2], *main[:2]), free[-1], main[-1])
+
+
+def _are_a_pair(even: _Meta | None, odd: _Meta | None) -> bool:
+    """Tell whether they are those of two commits in a row.
+
+    LMDB takes the higher number, so a wrong one shows an older state.
+    """
+    if even is None or odd is None or even.settings != odd.settings:
+        return False
+    if even.txn == odd.txn == 0:  # nothing was ever committed
+        return True
+    return even.txn % 2 == 0 and abs(even.txn - odd.txn) == 1
 
 
 class _Pages:
@@ -111,6 +125,8 @@ class _Pages:
             if flags & _BIG:
                 found = self._run(_NUMBER.unpack(found)[0], length)
             if flags & _TREE_NODE and len(found) == _TREE.size:
+                if _TREE.unpack(found)[1]:
+                    raise _BadPageError(f"a database on page {root} has odd flags")
                 yield from self.leaves(_TREE.unpack(found)[-1])
             yield key, found
         if room + _PAGE.unpack_from(data)[4] != self._page_bytes:

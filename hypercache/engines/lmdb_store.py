@@ -171,17 +171,17 @@ class LmdbStore:
             with self._map_lock:
                 txn = self._begin(self._data)
             with txn as shown:
-                yield read_state(shown, self._meta), _walked(shown)
+                yield read_state(shown, self._meta, self._data_path), _walked(shown)
 
     def state(self) -> StoreState:
         """Return the bookkeeping record; zeros for a new store."""
         with self._errors(), self._map_lock, self._begin(self._meta) as txn:
-            return read_state(txn, self._meta)
+            return read_state(txn, self._meta, self._data_path)
 
     def count_and_present(self, keys: Iterable[bytes]) -> tuple[StoreState, int]:
         """Return the bookkeeping and how many of `keys` are stored, in one moment."""
         with self._errors(), self._map_lock, self._begin(self._meta) as txn:
-            state = read_state(txn, self._meta)
+            state = read_state(txn, self._meta, self._data_path)
             stored = map(envelope.stored_key, keys)
             present = sum(txn.get(key, db=self._data) is not None for key in stored)
             return state, present

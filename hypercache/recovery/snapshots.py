@@ -10,11 +10,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-import msgpack
-
 from hypercache.engines import envelope
 from hypercache.engines.envelope import DIGEST_MASK, Stored
-from hypercache.engines.lmdb_batch import StoreState
+from hypercache.engines.lmdb_batch import StoreState, maybe_state
 from hypercache.recovery.lmdb_file import BadPage, Leaf, LmdbFile
 from hypercache.recovery.pages import (
     DB_BYTES,
@@ -164,15 +162,8 @@ def _state(file: LmdbFile, record: Database) -> StoreState | None:
 
 def state_in(data: bytes | None) -> StoreState | None:
     """Return what a record of the store says of itself, None if it cannot be right."""
-    try:
-        numbers = msgpack.unpackb(data or b"")
-    except (msgpack.UnpackException, ValueError):
-        return None
-    if not isinstance(numbers, list) or len(numbers) != len(StoreState._fields):
-        return None
-    if not all(type(each) is int and each >= 0 for each in numbers):
-        return None
-    return StoreState(*numbers) if numbers[0] < _LSN_LIMIT else None
+    state = maybe_state(data) if data else None
+    return state if state is not None and state.checkpoint_lsn < _LSN_LIMIT else None
 
 
 def _bad_node(file: LmdbFile, leaf: Leaf, node: Node) -> BadNode:

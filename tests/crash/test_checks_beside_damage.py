@@ -71,6 +71,20 @@ def test_an_older_file_that_names_the_parts_is_found(open_cache, tmp_path, name)
     assert reasons(cache) == []
 
 
+@pytest.mark.parametrize("name", ENGINES)
+def test_a_store_without_its_identity_is_not_copied(open_cache, tmp_path, name):
+    cache = open_cache(name)
+    cache.set("key", 1)
+    store = tmp_path / "store" / "STORE"
+    whole = store.read_bytes()
+    store.unlink()
+    with pytest.raises(CorruptionError, match="the file is missing"):
+        cache.backup(str(tmp_path / "copy"))
+    assert not (tmp_path / "copy").exists()
+    store.write_bytes(whole)
+    cache.backup(str(tmp_path / "copy"))
+
+
 @pytest.mark.parametrize("name", LOGGED)
 def test_a_log_that_somebody_cut_is_found_wherever_the_cut_is(
     open_cache, tmp_path, name

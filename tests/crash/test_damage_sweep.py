@@ -52,10 +52,9 @@ def test_the_sweep_itself_notices_a_key_that_nobody_finds_any_more(
     # In a file that is too long for a checksum, known by size and time alone.
     data = build("hybrid", "closed", tmp_path).files["lmdb/data.mdb"]
     places = [match.start() for match in re.finditer(b"key-11", data)]
-    said = [
-        sweep("--replay", "hybrid-closed", "default-large", "lmdb/data.mdb", word)
-        for word in (f"flip@{place + 5}" for place in places)
-    ]
+    words = ["hybrid-closed", "default-large", "lmdb/data.mdb"]
+    # Some of these places are on pages that are free by now.
+    said = (sweep("--replay", *words, f"flip@{place + 5}") for place in places)
     assert any(": silent " in done.stdout and done.returncode == 1 for done in said)
 
 

@@ -20,7 +20,7 @@ from tests.support.seeds import tell
 
 SEED = int(os.environ.get("HYPERCACHE_SEED", "20261123"))
 KILLS = os.environ.get("HYPERCACHE_KILLS")
-FEW = {"memory": 2, "hybrid": 2, "persistent": 6}
+FEW = {"memory": 2, "hybrid": 2, "persistent": 4}
 SYNCS = {
     "memory": ("always", "everysec", "no"),
     "hybrid": ("always", "everysec", "no"),

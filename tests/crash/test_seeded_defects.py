@@ -324,6 +324,43 @@ def test_a_store_is_ready_only_when_the_names_of_its_files_are_on_the_medium(
     engine.put(b"key", b"value")
 
 
+@pytest.mark.parametrize("name", LOGGED)
+def test_a_log_that_failed_is_not_synced_a_second_time(open_engine, watch, name):
+    # The second sync would report success for pages that are lost.
+    engine = open_engine(name)
+    engine.put(b"key", b"value")
+    watch.before, happened = once("sync", StorageError("no sync now"))
+    with pytest.raises(StorageError):
+        engine.put(b"key", b"other")
+    assert happened
+    failed = len(watch.events)
+    with pytest.raises(StorageFailedError):
+        engine.checkpoint() if name == "hybrid" else engine.compact()
+    assert [event.what for event in watch.events[failed:]] == []
+
+
+@pytest.mark.parametrize("name", LOGGED)
+def test_maintenance_under_way_when_the_log_fails_changes_nothing(
+    open_engine, watch, store_path, name
+):
+    engine = open_engine(name)
+    fill(engine, 60)
+    steps = engine._upkeep.steps(in_process=False)
+    next(steps)
+    engine.put(b"begun", b"behind it")
+    watch.before, happened = once("sync", StorageError("no sync now"))
+    with pytest.raises(StorageError):
+        engine.put(b"key", b"value")
+    assert happened
+    watch.before = lambda _event: None
+    named = {"hybrid": "CHECKPOINT", "memory": "aof/MANIFEST"}[name]
+    before = (store_path / named).read_bytes()
+    with pytest.raises(StorageFailedError):
+        list(steps)
+    assert (store_path / named).read_bytes() == before
+    assert engine.count() == 61
+
+
 # Steps in their order
 
 
@@ -461,3 +498,58 @@ def test_an_open_brings_the_marker_up_to_lmdb_once_all_is_read(open_engine, stor
     assert {key: entry.value for key, entry in engine.scan()} == expected
     assert engine.stats().checkpoint_lsn == 60
     assert (store_path / "CHECKPOINT").read_bytes() != marker
+
+
+# A kill at every step
+
+
+def contents_of(engine):
+    return {key: entry.value for key, entry in engine.scan()}
+
+
+def copies_at(watch, store_path, what):
+    """Copy the store when each of these calls begins and when it has ended."""
+    copies = []
+
+    def before(event):
+        if event.what in what:
+            copies.append(store_path.parent / f"copy{len(copies)}")
+            shutil.copytree(store_path, copies[-1])
+
+    watch.before = before
+    return copies
+
+
+@pytest.mark.parametrize("name", LOGGED)
+def test_a_kill_at_any_step_of_a_close_loses_nothing(
+    open_engine, watch, store_path, name
+):
+    engine = open_engine(name)
+    fill(engine, 30)
+    expected = contents_of(engine)
+    steps = ("write", "sync", "truncate", "replace", "sync directory", "close")
+    copies = copies_at(watch, store_path, steps)
+    engine.close()
+    watch.before = lambda _event: None
+    assert len(copies) > 4
+    for copy in copies:
+        again = open_engine(name, path=copy)
+        assert contents_of(again) == expected
+        again.close()
+
+
+@pytest.mark.parametrize("name", LOGGED)
+def test_what_is_written_after_a_kill_survives_the_next_one(
+    open_engine, store_path, name
+):
+    engine, path = open_engine(name), store_path
+    fill(engine, 3)
+    for number in range(3):
+        engine.put(b"again", b"%d" % number)
+        copy = store_path.parent / f"killed{number}"
+        shutil.copytree(path, copy)
+        engine.close()
+        engine, path = open_engine(name, path=copy), copy
+        assert engine.get(b"again") == b"%d" % number
+        assert engine.check().ok
+    assert engine.count() == 4

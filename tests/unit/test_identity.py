@@ -71,6 +71,24 @@ def test_fields_that_nobody_writes_are_damage(paths, changes):
         load_ready(paths)
 
 
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"engine": 7},
+        {"state": None},
+        {"serializer": 5},
+        {"uuid": 7},
+        {"uuid": "ab" * 15},
+        {"uuid": "AB" * 16},
+        {"uuid": "xy" * 16},
+    ],
+)
+def test_fields_that_make_no_sense_are_damage(paths, changes):
+    write(paths, **changes)
+    with pytest.raises(CorruptionError, match="make no sense"):
+        load_ready(paths)
+
+
 def test_fields_that_are_missing_are_damage(paths):
     metafile.write(OsStorage(), paths.store, {"format": 1, "engine": "memory"})
     with pytest.raises(CorruptionError, match="unexpected fields"):

@@ -73,7 +73,7 @@ def test_every_page_that_says_it_is_another_is_found(tmp_path, open_env):
     path = tmp_path / "data.mdb"
     with OsReadFile(str(path), os.open(path, os.O_RDONLY)) as file:
         pages = lmdb_pages._Pages(file, PAGE_BYTES, env.info()["last_pgno"])
-        meta = lmdb_pages._maybe_meta(file, PAGE_BYTES, env.info()["last_txnid"])
+        meta = lmdb_pages._maybe_meta(file, PAGE_BYTES, env.info()["last_txnid"] % 2)
         for _ in pages.leaves(meta.main_root):
             pass
         bits = pages._taken
@@ -94,7 +94,7 @@ def test_a_page_that_is_both_free_and_in_use_is_found(tmp_path, open_env):
     path = tmp_path / "data.mdb"
     with OsReadFile(str(path), os.open(path, os.O_RDONLY)) as file:
         pages = lmdb_pages._Pages(file, PAGE_BYTES, env.info()["last_pgno"])
-        meta = lmdb_pages._maybe_meta(file, PAGE_BYTES, env.info()["last_txnid"])
+        meta = lmdb_pages._maybe_meta(file, PAGE_BYTES, env.info()["last_txnid"] % 2)
         lists = list(pages.leaves(meta.free_root))
     listed = max((data for _, data in lists), key=len)
     at = path.read_bytes().index(listed[: 8 * 3])
@@ -116,3 +116,23 @@ def test_another_format_is_no_finding(tmp_path, open_env):
     for page in (0, PAGE_BYTES):
         flip(tmp_path / "data.mdb", page + 16 + 4)  # the version
     assert problems(tmp_path, env) == []
+
+
+def test_a_meta_page_that_lost_its_place_is_found(tmp_path, open_env):
+    # A bit of the number of the last commit: LMDB took the meta page before it, and
+    # the store was, without a word, what it had been a commit ago.
+    env = open_env()
+    for _ in churn(env, random.Random(7), 6):
+        pass
+    path = tmp_path / "data.mdb"
+    raw = path.read_bytes()
+    at = (env.info()["last_txnid"] % 2) * PAGE_BYTES
+    number, flags = at + 16 + 24 + 48 + 48 + 8, at + 16 + 24 + 4
+    env.close()
+    for place, mask in ((number, 1), (number, 4), (number + 2, 4), (flags, 0xF7)):
+        flip(path, place, mask)
+        damaged = lmdb.open(str(tmp_path), readonly=True, lock=False)
+        found = problems(tmp_path, damaged)
+        damaged.close()
+        path.write_bytes(raw)
+        assert found == ["its two meta pages do not belong together"], (place, mask)
