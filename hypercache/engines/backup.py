@@ -145,8 +145,8 @@ def new_store(
     """Give a directory to write a store into, which then gets the name `destination`.
 
     `paths` are those of the store that it is made from, `identity` what its STORE will
-    say. When the block ends all is synced; when it fails, or the process is killed, the
-    destination is as it was.
+    say. When the block ends all is synced; when it fails, or the process is killed,
+    there is nothing at the destination.
 
     Raises:
         ConfigError: nothing may be written there, see `refuse_destination`.
@@ -167,10 +167,24 @@ def new_store(
             _sync_all(storage, directory)
         storage.rename(root, target)
     except BaseException:
-        storage.remove_tree(root)
+        if storage.is_directory(root):
+            storage.remove_tree(root)
+        else:
+            _take_back(storage, target, root)
         raise
     finally:
         _at_work.discard(root)
+
+
+def _take_back(storage: Storage, target: str, root: str) -> None:
+    """Remove a store that got its name in vain: the sync of the name has failed.
+
+    Not under that name, or a crash could leave half of it there; and if it does not lose
+    the name durably, it stays whole, for the next backup to remove.
+    """
+    with contextlib.suppress(StorageError):
+        storage.rename(target, root)
+        storage.remove_tree(root)
 
 
 def remove_left_behind(storage: Storage, destination: str) -> None:
@@ -183,6 +197,8 @@ def remove_left_behind(storage: Storage, destination: str) -> None:
         path, pid = f"{parent.rstrip(os.sep)}/{found[0]}", int(found[1])
         alive = path in _at_work if pid == os.getpid() else is_alive(pid)
         if not alive:
+            # Or a crash could bring it back half removed, under the name it had.
+            storage.sync_directory(parent)
             storage.remove_tree(path)
 
 
