@@ -179,8 +179,8 @@ def new_store(
 def _take_back(storage: Storage, target: str, root: str) -> None:
     """Remove a store that got its name in vain: the sync of the name has failed.
 
-    Not under that name, or a crash could leave half of it there; and if it does not lose
-    the name durably, it stays whole, for the next backup to remove.
+    Not under that name, or a crash could leave half of it there. If the name is not
+    lost durably the store stays, whole, for the next backup to remove.
     """
     with contextlib.suppress(StorageError):
         storage.rename(target, root)
