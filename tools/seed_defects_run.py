@@ -30,6 +30,9 @@ _MOST_BY_CHANCE = 3
 _TEST_LIMIT_S = 120  # of one test, far above what any takes
 _FIRST_LIMIT_S = 240.0  # of the tests that are asked first
 _OPTIONS = (
+    # Loaded before the defect is: it would be a part of the run.
+    "-p",
+    "no:hypercache",
     *("-x", "-q", "--tb=no", "-rfE", "--no-header", "-p", "no:cacheprovider"),
     *("-o", f"timeout={_TEST_LIMIT_S}"),
 )

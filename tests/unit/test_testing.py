@@ -72,6 +72,6 @@ class Fake:
 def test_what_a_check_finds_at_the_end_fails_the_test_and_all_is_closed():
     everything = Opened()
     opened = [everything.add(Fake([problem])) for problem in ("first", "second")]
-    with pytest.raises(AssertionError, match="second\nfirst"):
+    with pytest.raises(AssertionError, match=r"second\n\s*first"):
         everything.check_and_close()
     assert all(one.closed for one in opened)
