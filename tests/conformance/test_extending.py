@@ -110,7 +110,7 @@ BREAKS = {
     "writers that do not wait": (
         "with self._writers:\n",
         "with contextlib.nullcontext():\n",
-        "test_an_exclusive_block_keeps_other_writers_out",
+        "test_a_write_waits_for_the_end_of_an_exclusive_block",
     ),
     "a scan in the wrong order": (
         "ORDER BY key {order}",

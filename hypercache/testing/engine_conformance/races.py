@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from itertools import pairwise
 
@@ -176,6 +177,24 @@ class Races(Opening):
                 threads.start(bump)
             threads.join()
         assert number(shared.get(b"total")) == 240
+
+    def test_a_write_waits_for_the_end_of_an_exclusive_block(
+        self, shared: StorageEngine
+    ) -> None:
+        shared.put(b"key", b"before")
+        written = threading.Event()
+
+        def write() -> None:
+            shared.put(b"key", b"after")
+            written.set()
+
+        with Threads() as threads:
+            with shared.exclusive():
+                threads.start(write)
+                assert not written.wait(0.2)
+                assert shared.get(b"key") == b"before"
+            threads.join()
+        assert shared.get(b"key") == b"after"
 
     def test_readers_go_on_while_a_block_keeps_writers_out(
         self, shared: StorageEngine
