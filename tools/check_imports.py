@@ -143,7 +143,8 @@ MODULES = {
     "engines.key_runs": Place("engines", ("engines.envelope",)),
     "engines.lmdb_batch": Place("engines", ("engines.envelope",)),
     "engines.lmdb_env": Place("engines"),
-    "engines.lmdb_pages": Place("engines"),
+    "engines.lmdb_layout": Place("engines"),
+    "engines.lmdb_pages": Place("engines", ("engines.lmdb_layout",)),
     "engines.lmdb_reader": Place(
         "engines",
         (

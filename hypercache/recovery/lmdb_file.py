@@ -15,18 +15,21 @@ from crc32c import crc32c
 
 from hypercache.engines import envelope
 from hypercache.engines.envelope import Stored
-from hypercache.options import MAX_KEY_BYTES, MAX_VALUE_BYTES
-from hypercache.read_file import ReadFile
-from hypercache.recovery.pages import (
+from hypercache.engines.lmdb_layout import (
     BIG_DATA,
     BRANCH,
     LEAF,
+    META_PAGES,
     NO_PAGE,
     OVERFLOW,
-    PAGE_HEAD_BYTES,
+    PAGE_HEAD,
     Meta,
-    Node,
     decode_meta,
+)
+from hypercache.options import MAX_KEY_BYTES, MAX_VALUE_BYTES
+from hypercache.read_file import ReadFile
+from hypercache.recovery.pages import (
+    Node,
     far_page,
     kind_of,
     nodes_of,
@@ -39,7 +42,6 @@ _LARGE_BYTES = 4 << 20
 _LONGEST = MAX_KEY_BYTES + MAX_VALUE_BYTES + 64
 _DEEPEST = 24
 _CRC_BYTES = 4
-_META_PAGES = 2
 
 
 class BadPage(NamedTuple):
@@ -89,8 +91,8 @@ class LmdbFile:
         if not node.flags & BIG_DATA:
             return leaf.page[node.start : node.end]
         first = far_page(leaf.page, node)
-        start = first * self.page_bytes + PAGE_HEAD_BYTES
-        if not _META_PAGES <= first < self.page_count or node.size > _LONGEST:
+        start = first * self.page_bytes + PAGE_HEAD.size
+        if not META_PAGES <= first < self.page_count or node.size > _LONGEST:
             return None
         if start + node.size > self.file.size_bytes:
             return None
@@ -104,7 +106,7 @@ class LmdbFile:
         size = min(node.size, envelope.HEAD.size)
         if not node.flags & BIG_DATA:
             return leaf.page[node.start : node.start + size]
-        start = far_page(leaf.page, node) * self.page_bytes + PAGE_HEAD_BYTES
+        start = far_page(leaf.page, node) * self.page_bytes + PAGE_HEAD.size
         if start + size > self.file.size_bytes:
             return b""
         return self.file.read_at(start, size)
@@ -132,7 +134,7 @@ class LmdbFile:
 
     def pages_for(self, size: int) -> int:
         """Return how many pages a value of that size takes."""
-        return (PAGE_HEAD_BYTES + size - 1) // self.page_bytes + 1
+        return (PAGE_HEAD.size + size - 1) // self.page_bytes + 1
 
     def leaf_at(self, number: int) -> Leaf | None:
         """Return what nodes a page seems to have, whatever its header says."""
@@ -156,7 +158,7 @@ class LmdbFile:
         self, number: int, depth: int, low: bytes | None, high: bytes | None
     ) -> Iterator[Leaf | BadPage]:
         page = self.page(number)
-        if page is None or number < _META_PAGES or depth > _DEEPEST:
+        if page is None or number < META_PAGES or depth > _DEEPEST:
             yield BadPage(number, "there is no such page")
             return
         if number < len(self.free) and self.free[number]:

@@ -11,6 +11,7 @@ import dataclasses
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+from hypercache.engines.lmdb_layout import NO_PAGE, Meta
 from hypercache.ops import Put
 from hypercache.paths import StorePaths
 from hypercache.read_file import ReadFile
@@ -19,7 +20,6 @@ from hypercache.recovery.entries import Item
 from hypercache.recovery.findings import MAX_KEYS, Finding, Kind, Loss, LostKey
 from hypercache.recovery.lmdb_file import Leaf, LmdbFile, metas_of
 from hypercache.recovery.orphans import Orphans
-from hypercache.recovery.pages import NO_PAGE, Meta
 from hypercache.recovery.segments import Tell
 from hypercache.recovery.snapshots import BadNode, Snapshot
 from hypercache.storage import Storage

@@ -2,28 +2,25 @@
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from hypercache.engines.lmdb_batch import StoreState
+from hypercache.engines.lmdb_layout import (
+    LEAF,
+    META_PAGES,
+    NO_PAGE,
+    PAGE_NUMBER,
+    SUB_DATA,
+    TREE_BYTES,
+    Meta,
+)
 from hypercache.recovery import snapshots
 from hypercache.recovery.lmdb_file import BadPage, Leaf, LmdbFile
-from hypercache.recovery.pages import (
-    DB_BYTES,
-    LEAF,
-    NO_PAGE,
-    SUB_DATA,
-    Meta,
-    kind_of,
-    nodes_of,
-)
+from hypercache.recovery.pages import kind_of, nodes_of
 from hypercache.recovery.snapshots import Snapshot
 
-_NUMBER = struct.Struct("<Q")
-_NUMBER_BYTES = _NUMBER.size
 _MOST_FREE_BYTES = 64 << 20  # of one list: more than eight million pages
-_META_PAGES = 2
 _PIECE_PAGES = 256
 
 
@@ -103,7 +100,7 @@ def free_pages(file: LmdbFile, meta: Meta, *, strict: bool = True) -> bytearray 
         if isinstance(leaf, BadPage) or not leaf.whole:
             return None
         for node in leaf.nodes:
-            if len(node.key) != _NUMBER_BYTES or node.size > _MOST_FREE_BYTES:
+            if len(node.key) != PAGE_NUMBER.size or node.size > _MOST_FREE_BYTES:
                 return None
             used = file.used if strict else bytes(file.page_count)
             if not file.take_value(leaf, node) and strict:
@@ -124,7 +121,7 @@ def main_pages(file: LmdbFile) -> Iterator[int]:
         names = {
             node.key
             for node in nodes or []
-            if node.flags & SUB_DATA and node.size == DB_BYTES
+            if node.flags & SUB_DATA and node.size == TREE_BYTES
         }
         if names == {b"data", b"meta"}:
             yield number
@@ -143,14 +140,15 @@ def _mark(
     data: bytes | None, free: bytearray, used: bytes | bytearray, last_page: int
 ) -> bool:
     """Note the pages of one list; False if it contradicts the trees."""
-    if data is None or len(data) < _NUMBER_BYTES:
+    if data is None or len(data) < PAGE_NUMBER.size:
         return False
-    count = int.from_bytes(data[:_NUMBER_BYTES], "little")
-    if (count + 1) * _NUMBER_BYTES > len(data):
+    count = PAGE_NUMBER.unpack_from(data)[0]
+    end = (count + 1) * PAGE_NUMBER.size
+    if end > len(data):
         return False
     # Not all at once: a forged list may name millions.
-    for (number,) in _NUMBER.iter_unpack(data[_NUMBER_BYTES:][: count * _NUMBER_BYTES]):
-        if not _META_PAGES <= number <= last_page:
+    for (number,) in PAGE_NUMBER.iter_unpack(data[PAGE_NUMBER.size : end]):
+        if not META_PAGES <= number <= last_page:
             return False
         if number < len(free):
             if free[number] or used[number]:
@@ -162,7 +160,7 @@ def _mark(
 def _unused(file: LmdbFile) -> Iterator[int]:
     """Yield the pages that are not used, not free, and not empty."""
     size, step = file.page_bytes, _PIECE_PAGES
-    for start in range(_META_PAGES, file.page_count, step):
+    for start in range(META_PAGES, file.page_count, step):
         piece = file.file.read_at(start * size, step * size)
         if piece == bytes(len(piece)):
             continue

@@ -1,4 +1,4 @@
-"""Decode the pages of an LMDB 0.9 file; bytes in, values out.
+"""Find the nodes of a page of LMDB that may be damaged; bytes in, values out.
 
 LMDB puts no checksum on a page, so everything here is taken with care: what does not
 fit the page it stands in is refused, and a value counts only once its envelope does.
@@ -8,48 +8,18 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import NamedTuple
 
-PAGE_HEAD = struct.Struct("<QHHHH")  # number, pad, flags, lower, upper
-PAGE_HEAD_BYTES = PAGE_HEAD.size
-BRANCH, LEAF, OVERFLOW, META = 0x01, 0x02, 0x04, 0x08
-BIG_DATA, SUB_DATA = 0x01, 0x02
-_DIRTY = 0x10  # of a page in memory; now and then it reaches the file
-NO_PAGE = (1 << 64) - 1
+from hypercache.engines.lmdb_layout import (
+    BIG_DATA,
+    NODE_HEAD,
+    PAGE_HEAD,
+    PAGE_NUMBER,
+    SUB_DATA,
+    kind,
+)
 
-_NODE = struct.Struct("<HHHH")  # low and high half of size or page, flags, key size
-NODE_HEAD_BYTES = _NODE.size
-_META = struct.Struct("<IIQQ")
-_DB = struct.Struct("<IHHQQQQQ")
-DB_BYTES = _DB.size
-_TAIL = struct.Struct("<QQ")
-_NUMBER = struct.Struct("<Q")
-_META_MAGIC = 0xBEEFC0DE
-_META_BYTES = PAGE_HEAD_BYTES + _META.size + 2 * DB_BYTES + _TAIL.size
-_VERSION = 1
-PAGE_SIZES = frozenset(1 << power for power in range(9, 17))
-_FREE_DB_FLAGS = 0x08
 _LONGEST_KEY = 511
-
-
-class Database(NamedTuple):
-    """Where one of the trees begins, and how large it is."""
-
-    entry_count: int
-    root: int
-    depth: int
-
-
-@dataclass(frozen=True, slots=True)
-class Meta:
-    """One of the two pages that name the trees of a transaction."""
-
-    txn: int
-    page_bytes: int
-    last_page: int
-    free: Database
-    main: Database
 
 
 class Node(NamedTuple):
@@ -66,33 +36,10 @@ class Node(NamedTuple):
     end: int
 
 
-def decode_meta(data: bytes, number: int) -> Meta | None:
-    """Return what one of the first two pages says, None if it cannot be right."""
-    if len(data) < _META_BYTES:
-        return None
-    page, _, flags, _, _ = PAGE_HEAD.unpack_from(data)
-    magic, version, _, _ = _META.unpack_from(data, PAGE_HEAD_BYTES)
-    if (page, flags, magic, version) != (number, META, _META_MAGIC, _VERSION):
-        return None
-    at = PAGE_HEAD_BYTES + _META.size
-    page_bytes = _DB.unpack_from(data, at)[0]
-    free, main = decode_database(data, at), decode_database(data, at + DB_BYTES)
-    last_page, txn = _TAIL.unpack_from(data, at + 2 * DB_BYTES)
-    if page_bytes not in PAGE_SIZES or last_page < 1:
-        return None
-    return Meta(txn, page_bytes, last_page, free, main)
-
-
-def decode_database(data: bytes, at: int = 0) -> Database:
-    """Return what a record of a tree says."""
-    _, _, depth, _, _, _, entry_count, root = _DB.unpack_from(data, at)
-    return Database(entry_count, root, depth)
-
-
 def kind_of(page: bytes) -> int:
     """Return what kind of page this is, as it says."""
     flags: int = PAGE_HEAD.unpack_from(page)[2]
-    return flags & ~_DIRTY
+    return kind(flags)
 
 
 def number_of(page: bytes) -> int:
@@ -104,7 +51,7 @@ def number_of(page: bytes) -> int:
 def nodes_of(page: bytes, *, branch: bool) -> list[Node] | None:
     """Return the nodes of a page, None where it contradicts itself."""
     _, _, _, lower, upper = PAGE_HEAD.unpack_from(page)
-    if not PAGE_HEAD_BYTES <= lower <= upper <= len(page) or lower % 2:
+    if not PAGE_HEAD.size <= lower <= upper <= len(page) or lower % 2:
         return None
     found = []
     for at in _pointers(page, lower):
@@ -117,25 +64,25 @@ def nodes_of(page: bytes, *, branch: bool) -> list[Node] | None:
 
 def node_at(page: bytes, at: int, *, branch: bool) -> Node | None:
     """Return the node at an offset, None where there can be none."""
-    if at % 2 or at + NODE_HEAD_BYTES > len(page):
+    if at % 2 or at + NODE_HEAD.size > len(page):
         return None
-    low, high, flags, key_bytes = _NODE.unpack_from(page, at)
-    start = at + NODE_HEAD_BYTES + key_bytes
+    low, high, flags, key_bytes = NODE_HEAD.unpack_from(page, at)
+    start = at + NODE_HEAD.size + key_bytes
     if key_bytes > _LONGEST_KEY or start > len(page):
         return None
-    key = page[at + NODE_HEAD_BYTES : start]
+    key = page[at + NODE_HEAD.size : start]
     size = low | high << 16
     if branch:
         return Node(key, 0, size | flags << 32, start, start)
     if flags & ~(BIG_DATA | SUB_DATA) or not key_bytes:
         return None
-    end = start + (_NUMBER.size if flags & BIG_DATA else size)
+    end = start + (PAGE_NUMBER.size if flags & BIG_DATA else size)
     return Node(key, flags, size, start, end) if end <= len(page) else None
 
 
 def far_page(page: bytes, node: Node) -> int:
     """Return the first page of a value that has pages of its own."""
-    number: int = _NUMBER.unpack_from(page, node.start)[0]
+    number: int = PAGE_NUMBER.unpack_from(page, node.start)[0]
     return number
 
 
@@ -157,22 +104,22 @@ def nodes_of_damaged(page: bytes) -> Iterator[Node]:
 def _likely_places(page: bytes) -> list[int]:
     """Return where nodes may begin: the pointers, and where the first one must be."""
     _, _, _, lower, upper = PAGE_HEAD.unpack_from(page)
-    pointers = _pointers(page, lower if lower <= len(page) else PAGE_HEAD_BYTES)
+    pointers = _pointers(page, lower if lower <= len(page) else PAGE_HEAD.size)
     # Nodes of which the first one is where the header says are all of them.
     if from_upper := _as_many_as_fit(page, upper):
         return from_upper
     if _tiles(page, pointers):
         return pointers
     # One of the pointers or of the nodes is damaged, so the header may be believed.
-    least = PAGE_HEAD_BYTES + 2 * len(pointers)
+    least = PAGE_HEAD.size + 2 * len(pointers)
     if least <= upper < len(page):
         return [upper, *(at for at in pointers if at >= upper)]
     return [at for at in pointers if at >= least]
 
 
 def _pointers(page: bytes, lower: int) -> list[int]:
-    count = max(0, min(lower, len(page)) - PAGE_HEAD_BYTES) // 2
-    return list(struct.unpack_from(f"<{count}H", page, PAGE_HEAD_BYTES))
+    count = max(0, min(lower, len(page)) - PAGE_HEAD.size) // 2
+    return list(struct.unpack_from(f"<{count}H", page, PAGE_HEAD.size))
 
 
 def _as_many_as_fit(page: bytes, upper: int) -> list[int]:
@@ -180,7 +127,7 @@ def _as_many_as_fit(page: bytes, upper: int) -> list[int]:
     pointers = _pointers(page, len(page))
     least = len(page)
     for count, at in enumerate(pointers, start=1):
-        if at >= len(page) or at < PAGE_HEAD_BYTES + 2 * count:
+        if at >= len(page) or at < PAGE_HEAD.size + 2 * count:
             return []
         least = min(least, at)
         if least == upper and _tiles(page, pointers[:count]):

@@ -13,15 +13,15 @@ from typing import NamedTuple
 from hypercache.engines import envelope
 from hypercache.engines.envelope import DIGEST_MASK, Stored
 from hypercache.engines.lmdb_batch import StoreState, maybe_state
-from hypercache.recovery.lmdb_file import BadPage, Leaf, LmdbFile
-from hypercache.recovery.pages import (
-    DB_BYTES,
+from hypercache.engines.lmdb_layout import (
     NO_PAGE,
     SUB_DATA,
-    Database,
-    Node,
-    decode_database,
+    TREE_BYTES,
+    Tree,
+    decode_tree,
 )
+from hypercache.recovery.lmdb_file import BadPage, Leaf, LmdbFile
+from hypercache.recovery.pages import Node
 
 _DATA, _META, STATE = b"data", b"meta", b"state"
 _LSN_LIMIT = 1 << 63
@@ -51,7 +51,7 @@ class Snapshot:
     root: int
     txn: int
     leaf: Leaf | None = None
-    record: Database | None = None
+    record: Tree | None = None
     state: StoreState | None = None
     count: int = 0
     digest: int = 0
@@ -98,8 +98,8 @@ def open_snapshot(file: LmdbFile, root: int, txn: int) -> Snapshot:
     found.leaf = leaf
     file.take(root)
     for node in leaf.nodes:
-        if node.flags & SUB_DATA and node.size == DB_BYTES:
-            record = decode_database(leaf.page, node.start)
+        if node.flags & SUB_DATA and node.size == TREE_BYTES:
+            record = decode_tree(leaf.page, node.start)
             if node.key == _DATA:
                 found.record = record
             elif node.key == _META:
@@ -149,7 +149,7 @@ def digest_of(file: LmdbFile, leaf: Leaf, node: Node) -> int:
     return envelope.summarize(head).digest
 
 
-def _state(file: LmdbFile, record: Database) -> StoreState | None:
+def _state(file: LmdbFile, record: Tree) -> StoreState | None:
     for leaf in file.leaves(record.root):
         if isinstance(leaf, BadPage):
             continue

@@ -6,7 +6,7 @@ import random
 import lmdb
 import pytest
 
-from hypercache.engines import lmdb_pages
+from hypercache.engines import lmdb_layout, lmdb_pages
 from hypercache.read_file import OsReadFile
 from tests.support.files import flip
 from tests.support.seeds import seeded
@@ -18,6 +18,12 @@ def problems(folder, env):
     path = folder / "data.mdb"
     with OsReadFile(str(path), os.open(path, os.O_RDONLY)) as file:
         return lmdb_pages.problems(file, env.stat()["psize"], env.info()["last_txnid"])
+
+
+def newest_meta(file, env):
+    number = env.info()["last_txnid"] % 2
+    page = file.read_at(number * PAGE_BYTES, PAGE_BYTES)
+    return lmdb_layout.decode_meta(page, number)
 
 
 @pytest.fixture
@@ -73,8 +79,8 @@ def test_every_page_that_says_it_is_another_is_found(tmp_path, open_env):
     path = tmp_path / "data.mdb"
     with OsReadFile(str(path), os.open(path, os.O_RDONLY)) as file:
         pages = lmdb_pages._Pages(file, PAGE_BYTES, env.info()["last_pgno"])
-        meta = lmdb_pages._maybe_meta(file, PAGE_BYTES, env.info()["last_txnid"] % 2)
-        for _ in pages.leaves(meta.main_root):
+        meta = newest_meta(file, env)
+        for _ in pages.leaves(meta.main.root):
             pass
         bits = pages._taken
         used = {n for n in range(2, 8 * len(bits)) if bits[n >> 3] & 1 << (n & 7)}
@@ -94,8 +100,8 @@ def test_a_page_that_is_both_free_and_in_use_is_found(tmp_path, open_env):
     path = tmp_path / "data.mdb"
     with OsReadFile(str(path), os.open(path, os.O_RDONLY)) as file:
         pages = lmdb_pages._Pages(file, PAGE_BYTES, env.info()["last_pgno"])
-        meta = lmdb_pages._maybe_meta(file, PAGE_BYTES, env.info()["last_txnid"] % 2)
-        lists = list(pages.leaves(meta.free_root))
+        meta = newest_meta(file, env)
+        lists = list(pages.leaves(meta.free.root))
     listed = max((data for _, data in lists), key=len)
     at = path.read_bytes().index(listed[: 8 * 3])
     count = int.from_bytes(listed[:8], "little")
