@@ -109,7 +109,7 @@ def _content(disk: SimDisk, engine: str) -> _Content:
 @contextlib.contextmanager
 def _simulated() -> Iterator[None]:
     with (
-        simulated_lmdb.installed(logs.UUID),
+        simulated_lmdb.installed(logs.uuid_bytes),
         mock.patch.object(lmdb_source, "load", _load_lmdb),
     ):
         yield

@@ -27,12 +27,17 @@ from hypercache.testing.clock import FakeClock
 from hypercache.testing.simulated_disk import Image, SimDisk
 
 PATHS = StorePaths(archive.ROOT)
-UUID = "00112233445566778899aabbccddeeff"
+_UUID = bytes.fromhex("00112233445566778899aabbccddeeff")
 REFUSALS = (CorruptionError, UnsupportedFormatError)
 _NOW_MS = 1_700_000_000_000
 _LMDB = "lmdb/data.mdb"
 Engine = type[HybridEngine] | type[DurableMemoryEngine]
 Content = dict[bytes, Entry]
+
+
+def uuid_bytes(_: int) -> bytes:
+    """Return the uuid of every store, in the place of os.urandom."""
+    return _UUID
 
 
 @dataclass
@@ -54,7 +59,7 @@ def opened(disk: SimDisk, engine: Engine) -> Any:
 def made(engine: Engine, names: Sequence[str]) -> Store:
     """Let an engine write a store: crashes, maintenance, a close, and more writes."""
     store, disk = Store(states={0: {}}), SimDisk()
-    with simulated_lmdb.installed(UUID):
+    with simulated_lmdb.installed(uuid_bytes):
         for life in range(4):
             disk.let_go()
             running = opened(disk, engine)
@@ -145,7 +150,7 @@ def state_of(storage: Storage, kind: Kind) -> State:
 
 def check_content(disk: SimDisk, engine: Engine, store: Store, least_lsn: int) -> None:
     """Open a damaged store: everything up to some LSN is in it, or it is refused."""
-    with simulated_lmdb.installed(UUID), contextlib.suppress(*REFUSALS):
+    with simulated_lmdb.installed(uuid_bytes), contextlib.suppress(*REFUSALS):
         running = opened(disk, engine)
         lsn = running.apply([])
         assert lsn >= least_lsn
@@ -154,7 +159,7 @@ def check_content(disk: SimDisk, engine: Engine, store: Store, least_lsn: int) -
 
 def check_use(disk: SimDisk, engine: Engine) -> None:
     """Use whatever opens to its clean close, and open that."""
-    with simulated_lmdb.installed(UUID):
+    with simulated_lmdb.installed(uuid_bytes):
         try:
             running = opened(disk, engine)
         except (*REFUSALS, ConfigError):  # the store says it is another engine's

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from types import SimpleNamespace
 from unittest import mock
 
@@ -148,11 +148,11 @@ class SimSource(LmdbSource):
 
 
 @contextlib.contextmanager
-def installed(uuid: str | None = None) -> Iterator[None]:
+def installed(urandom: Callable[[int], bytes] = os.urandom) -> Iterator[None]:
     """Open SimStore where LMDB would be opened, while the block runs.
 
-    With a uuid (32 hex digits) every store made meanwhile has that one, so that the
-    same writes give the same bytes.
+    Stores made meanwhile have uuids from `urandom`: one that gives the same bytes each
+    time makes the same writes give the same files.
     """
     with contextlib.ExitStack() as patches:
         for module, name, stand_in in (
@@ -164,11 +164,8 @@ def installed(uuid: str | None = None) -> Iterator[None]:
             (lmdb_source, "load", _sim_source),
         ):
             patches.enter_context(mock.patch.object(module, name, stand_in))
-        if uuid is not None:
-            known = SimpleNamespace(
-                path=os.path, urandom=lambda size: bytes.fromhex(uuid)[:size]
-            )
-            patches.enter_context(mock.patch.object(identity, "os", known))
+        known = SimpleNamespace(path=os.path, urandom=urandom)
+        patches.enter_context(mock.patch.object(identity, "os", known))
         yield
 
 

@@ -67,7 +67,7 @@ def simulated(uuid: str = UUID) -> Iterator[None]:
         urandom=_drawn,
     )
     with (
-        simulated_lmdb.installed(uuid),
+        simulated_lmdb.installed(lambda _: bytes.fromhex(uuid)),
         small_steps(),
         mock.patch.object(backup, "os", known_os),
         mock.patch.object(

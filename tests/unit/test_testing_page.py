@@ -44,6 +44,9 @@ def test_the_tests_of_the_page_pass_but_for_the_one_that_shows_a_defect(project)
     assert "FAILED test_orders.py::test_no_order_is_lost_or_counted_twice" in (
         done.stdout
     )
+    shown = re.findall(r"^    E +(.*)$", PAGE.read_text(), re.MULTILINE)
+    assert len(shown) == 2
+    assert all(line in done.stdout for line in shown), done.stdout
 
 
 def test_a_failure_names_the_command_that_replays_it_alone(project):
