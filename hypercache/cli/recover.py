@@ -30,7 +30,7 @@ EXIT_CODES = {
 EPILOG = """\
 Exit codes: 0 nothing is wrong; 1 all of it can be repaired, or was, without a loss;
 2 wrong usage; 3 damaged, something is or may be lost; 4 cannot be read (open in a
-process, no permission, an error of the disk, an unknown format); 130 interrupted.
+process, no permission, an unknown format); 130 interrupted.
 """
 _SHOWN_KEYS = 20
 _BAR_STEPS = 1000

@@ -14,6 +14,7 @@ from hypercache.engines import backup
 from hypercache.errors import StorageError
 from hypercache.paths import StorePaths
 from hypercache.recovery import advice, output, quarantine, sources
+from hypercache.recovery.bad_sectors import BadSectors
 from hypercache.recovery.entries import Entries
 from hypercache.recovery.findings import (
     Examination,
@@ -54,11 +55,14 @@ def examine(
         StorageError, UnsupportedFormatError: it cannot be read.
     """
     before = snapshot(storage, directory)
-    source = sources.load(storage, directory, tell, keep_tail=keep_tail)
+    sectors = BadSectors()
+    readable = sectors.over(storage)
+    source = sources.load(readable, directory, tell, keep_tail=keep_tail)
     bad: list[Finding] = []
     for _ in source.items(tell, bad):
         pass
-    findings = (*source.findings, *bad, *advice.second_opinion(storage, source, bad))
+    bad += sectors.findings(source.paths.root)
+    findings = (*source.findings, *bad, *advice.second_opinion(source, bad))
     _refuse_changed(storage, source, before)
     return Examination(
         directory=source.paths.root,
@@ -92,9 +96,12 @@ def salvage(
     target = os.path.abspath(destination)
     backup.refuse_destination(storage, paths, target)
     before = snapshot(storage, directory)
-    source = sources.load(storage, directory, tell, keep_tail=keep_tail)
+    sectors = BadSectors()
+    readable = sectors.over(storage)
+    source = sources.load(readable, directory, tell, keep_tail=keep_tail)
     bad: list[Finding] = []
     entries = Entries(source.items(tell, bad))
+    bad += sectors.findings(source.paths.root)
     findings = (*source.findings, *bad)
     report = LossReport(
         directory=paths.root,
@@ -112,7 +119,7 @@ def salvage(
         place = storage, copy, source.identity.engine
         output.write(*place, source.identity.uuid_bytes, found, report.lsn)
         output.verify(*place, report.lsn)
-        quarantine.keep(storage, paths, copy, report)
+        quarantine.keep(readable, paths, copy, report)
         _refuse_changed(storage, source, before)
     return report
 

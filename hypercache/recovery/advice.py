@@ -16,7 +16,6 @@ from hypercache.recovery.findings import (
     worst_need,
 )
 from hypercache.recovery.sources import Source
-from hypercache.storage import Storage
 
 
 def next_step(directory: str, findings: Sequence[Finding]) -> str:
@@ -39,14 +38,11 @@ def after_salvage(output: str, findings: Sequence[Finding]) -> str:
     return f"read {shlex.quote(report)}, then `hypercache check {shlex.quote(output)}`"
 
 
-def second_opinion(
-    storage: Storage, source: Source, bad: Sequence[Finding]
-) -> list[Finding]:
+def second_opinion(source: Source, bad: Sequence[Finding]) -> list[Finding]:
     """Let a helper process walk LMDB's pages with LMDB's own code.
 
     It says nothing that the walk before has said already.
     """
-    del storage
     if source.identity.engine == "memory":
         return []
     if any(each.file.startswith("lmdb/") for each in (*source.findings, *bad)):

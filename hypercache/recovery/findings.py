@@ -53,6 +53,7 @@ class Kind(enum.StrEnum):
     PAGE = "page"
     VALUE = "value"
     OLDER = "older"
+    UNREADABLE = "unreadable"
 
 
 @dataclass(frozen=True, slots=True)
