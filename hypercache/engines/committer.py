@@ -51,7 +51,7 @@ class Committer:
         me = self._enter()
         try:
             if self._owner == me:
-                with self._writing():
+                with self._alone(writing=True):
                     self._commit([write])
             else:
                 self._queue.run(write)
@@ -63,13 +63,23 @@ class Committer:
         """Keep all other writers of all processes out while the block runs."""
         me = self._enter()
         try:
-            with self._writing():
+            with self._alone(writing=True):
                 outer, self._owner = self._owner, me
                 self._busy.discard(me)
                 try:
                     yield
                 finally:
                     self._owner = outer
+        finally:
+            self._busy.discard(me)
+
+    @contextlib.contextmanager
+    def quiet(self) -> Iterator[None]:
+        """Keep all writers out while this thread reads, a failed commit or not."""
+        me = self._enter()
+        try:
+            with self._alone(writing=False):
+                yield
         finally:
             self._busy.discard(me)
 
@@ -117,12 +127,13 @@ class Committer:
         return me
 
     @contextlib.contextmanager
-    def _writing(self) -> Iterator[None]:
+    def _alone(self, *, writing: bool) -> Iterator[None]:
         """Keep out the writers of this process, then those of the others."""
         with self._lock:
             if self.refusal is not None:
                 raise self.refusal()
-            self.raise_if_failed()
+            if writing:
+                self.raise_if_failed()
             if self._owner is not None:  # this thread: it has both locks already
                 yield
                 return
@@ -181,7 +192,7 @@ class Committer:
         self._lock = threading.RLock()
         self._owner, self._busy = None, set()
         self._queue: CommitQueue[Write] = CommitQueue(
-            self._writing,
+            partial(self._alone, writing=True),
             self._commit,
             max_count=_GROUP_COUNT,
             max_bytes=_GROUP_BYTES,

@@ -172,7 +172,7 @@ class PersistentEngine(StorageEngine):
         found = lmdb_walk.maybe_verify(self._paths.lmdb, shared=True)
         if found is None:
             # In this process, where LMDB must not grow under a long reader.
-            with self.exclusive():
+            with self._commits.quiet():
                 found = lmdb_walk.verify_here(self._paths.lmdb, self._store)
         problems += found
         return CheckReport(tuple(problems), 0 if problems else self.count())
