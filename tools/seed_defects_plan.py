@@ -44,7 +44,7 @@ class Plan:
             return [first]
         common = [test for test in self.common if test not in first]
         done = [f"--ignore={test}" for test in (*first, *common)]
-        return [first, common, ["tests", *done]]
+        return [first, *([common] if common else []), ["tests", *done]]
 
 
 def load_plan(root: Path) -> Plan:

@@ -31,8 +31,9 @@ _TEST_LIMIT_S = 120  # of one test, far above what any takes
 _FIRST_LIMIT_S = 240.0  # of the tests that are asked first
 _OPTIONS = (
     # Loaded before the defect is: it would be a part of the run.
-    "-p",
-    "no:hypercache",
+    *("-p", "no:hypercache"),
+    # It imports all of Hypothesis, for a second, whether a test wants it or not.
+    *("-p", "no:hypothesispytest"),
     *("-x", "-q", "--tb=no", "-rfE", "--no-header", "-p", "no:cacheprovider"),
     *("-o", f"timeout={_TEST_LIMIT_S}"),
 )

@@ -27,17 +27,17 @@ THREAD_COUNT = 4
 # to the disk.
 HELPER = {"maintenance": "process", "checkpoint_bytes": 128 * 1024}
 POLICIES = [
-    ("always", 8, {"log_io": "write", **HELPER}),
-    ("everysec", 8, {"log_io": "mmap", **HELPER}),
-    ("no", 8, {"log_io": "mmap", "maintenance": "inline"}),
+    ("always", 4, {"log_io": "write", **HELPER}),
+    ("everysec", 4, {"log_io": "mmap", **HELPER}),
+    ("no", 4, {"log_io": "mmap", "maintenance": "inline"}),
 ]
 # The memory engine compacts all the time, in both ways.
 COMPACTING = {"engine": "memory", "compact_min_bytes": 64 * 1024}
 INLINE = {"maintenance": "inline", **COMPACTING, "compact_min_bytes": 8 * 1024}
 POLICIES += [
-    ("always", 5, {"log_io": "write", **INLINE}),
-    ("everysec", 6, {"log_io": "mmap", "maintenance": "process", **COMPACTING}),
-    ("no", 5, {"log_io": "mmap", **INLINE}),
+    ("always", 3, {"log_io": "write", **INLINE}),
+    ("everysec", 4, {"log_io": "mmap", "maintenance": "process", **COMPACTING}),
+    ("no", 3, {"log_io": "mmap", **INLINE}),
 ]
 NAMES = [f"{options.get('engine', 'hybrid')}-{sync}" for sync, _, options in POLICIES]
 

@@ -32,7 +32,7 @@ from tests.support.seeds import tell
 
 SEED = 20_261_207
 WAIT_S = 60
-WRITER_KILLS, HELPER_KILLS = 6, 9  # of each engine
+WRITER_KILLS, HELPER_KILLS = 3, 5  # of each engine
 BALLAST_COUNT = 200  # so that there is something to do for a helper
 SETTINGS: dict[str, dict[str, Any]] = {
     "memory": {"compact_min_bytes": 64 * 1024, "segment_bytes": 64 * 1024},

@@ -20,7 +20,7 @@ from tests.support.seeds import tell
 
 SEED = int(os.environ.get("HYPERCACHE_SEED", "20261123"))
 KILLS = os.environ.get("HYPERCACHE_KILLS")
-FEW = {"memory": 2, "hybrid": 2, "persistent": 4}
+FEW = {"memory": 1, "hybrid": 1, "persistent": 3}
 SYNCS = {
     "memory": ("always", "everysec", "no"),
     "hybrid": ("always", "everysec", "no"),

@@ -27,7 +27,7 @@ from tests.support.seeds import seeded, tell
 from tests.support.shared_worker import LEFT, RIGHT, SUM, read_records
 
 SEED = os.environ.get("HYPERCACHE_SEED", "11")
-SOAK_S = float(os.environ.get("HYPERCACHE_SOAK_S", "4"))
+SOAK_S = float(os.environ.get("HYPERCACHE_SOAK_S", "2"))
 PROCESSES = 8
 KILLED = 2
 

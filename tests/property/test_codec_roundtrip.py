@@ -85,7 +85,7 @@ def shape(value):
     return f"{kind}({', '.join(parts)})"
 
 
-@settings(deadline=None, max_examples=200)
+@settings(deadline=None, max_examples=100)
 @given(values)
 def test_value_comes_back_as_it_was(value):
     for codec in (PLAIN["msgpack"], SQUEEZED["msgpack"]):
@@ -93,21 +93,21 @@ def test_value_comes_back_as_it_was(value):
         assert shape(found) == shape(value)
 
 
-@settings(deadline=None)
+@settings(deadline=None, max_examples=60)
 @given(json_values)
 def test_json_value_comes_back_as_it_was(value):
     for codec in (PLAIN["json"], SQUEEZED["json"]):
         assert shape(codec.decode(codec.encode(value))) == shape(value)
 
 
-@settings(deadline=None)
+@settings(deadline=None, max_examples=60)
 @given(st.binary(), st.sampled_from([b"", MARKER, ESCAPED, COMPRESSED]))
 def test_bytes_come_back_as_they_were(value, prefix):
     for codec in (PLAIN["bytes"], SQUEEZED["bytes"]):
         assert codec.decode(codec.encode(prefix + value)) == prefix + value
 
 
-@settings(deadline=None)
+@settings(deadline=None, max_examples=60)
 @given(values, st.integers(1, 20))
 def test_compression_changes_nothing_but_the_size(value, times):
     value = [value] * times
@@ -117,7 +117,7 @@ def test_compression_changes_nothing_but_the_size(value, times):
         assert shape(codec.decode(plain)) == shape(codec.decode(squeezed))
 
 
-@settings(deadline=None)
+@settings(deadline=None, max_examples=60)
 @given(values)
 def test_json_takes_a_value_whole_or_refuses_it(value):
     codec = PLAIN["json"]
@@ -176,7 +176,7 @@ def test_any_bytes_decode_or_give_the_one_error(data):
             codec.decode(data)
 
 
-@settings(deadline=None, max_examples=200)
+@settings(deadline=None, max_examples=100)
 @given(st.binary() | mutations() | exts)
 def test_what_decodes_can_be_stored_again(data):
     codec = PLAIN["msgpack"]

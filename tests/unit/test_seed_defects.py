@@ -227,6 +227,7 @@ def spin(log):
     return log.count()
 """
 TESTS = """
+import time
 import pytest
 from hypercache import toy
 
@@ -235,7 +236,7 @@ class Log(list):
     def sync(self): self.append("sync")
     def unlink(self): self.clear()
     def count(self):
-        while self: pass
+        if self: time.sleep(60)
         return 0
 
 def test_add():
@@ -254,7 +255,7 @@ PLAN = """
 common = []
 
 [tests]
-"toy" = ["tests/test_toy.py"]
+"toy" = ["tests/unit/test_toy.py"]
 
 [[order]]
 module = "toy"
@@ -265,9 +266,9 @@ before = "log.write(data)"
 [survivors]
 """
 KILLS = {
-    "toy:add:sync:1": Result(KILLED, "tests/test_toy.py::test_add"),
-    "toy:add:order:1": Result(KILLED, "tests/test_toy.py::test_add"),
-    "toy:read:check:1": Result(KILLED, "tests/test_toy.py::test_read"),
+    "toy:add:sync:1": Result(KILLED, "tests/unit/test_toy.py::test_add"),
+    "toy:add:order:1": Result(KILLED, "tests/unit/test_toy.py::test_add"),
+    "toy:read:check:1": Result(KILLED, "tests/unit/test_toy.py::test_read"),
     "toy:read:check:2": Result(SURVIVED),
     "toy:spin:prune:1": Result(HUNG),
 }
@@ -279,7 +280,7 @@ def project(tmp_path):
     files = {
         "hypercache/__init__.py": "",
         "hypercache/toy.py": MODULE,
-        "tests/test_toy.py": TESTS,
+        "tests/unit/test_toy.py": TESTS,
         "tools/seed_defects.toml": PLAN,
         "docs/readme.md": "",
         "pyproject.toml": "[tool.pytest.ini_options]\npythonpath = ['.']\n",
@@ -297,10 +298,10 @@ def explain(project, reasons):
 
 
 def test_defects_are_killed_by_tests_or_survive(project, capsys):
-    assert seed_defects.main(["--jobs", "1", "--timeout", "8"], project) == 1
+    assert seed_defects.main(["--jobs", "1", "--timeout", "6"], project) == 1
     out, err = capsys.readouterr()
     page = (project / "docs" / "seeded_defects.md").read_text()
-    killed = "killed by `test_toy.py::test_read`"
+    killed = "killed by `unit/test_toy.py::test_read`"
     assert f"| `read:check:1` | never true: `len(data) < 4` | {killed} |" in page
     assert "| `read:check:2` | never true: `data.lsn < 7` | survives |" in page
     assert "| all | 5 | 4 (80.0%) |" in out
@@ -314,13 +315,13 @@ def test_defects_are_killed_by_tests_or_survive(project, capsys):
 
 
 def test_a_test_that_fails_anyway_proves_nothing(project, capsys):
-    tests = project / "tests" / "test_toy.py"
+    tests = project / "tests" / "unit" / "test_toy.py"
     tests.write_text("def test_wrong(): assert False\n" + TESTS)
     assert seed_defects.main(["--jobs", "1", "--only", "toy:add:sync"], project) == 1
     out, err = capsys.readouterr()
     assert "killed" in out
-    assert "tests/test_toy.py::test_add" in out
-    assert "tests/test_toy.py::test_wrong fails without a defect, too" in err
+    assert "tests/unit/test_toy.py::test_add" in out
+    assert "tests/unit/test_toy.py::test_wrong fails without a defect, too" in err
 
 
 def test_a_list_runs_nothing(project, capsys):
@@ -339,7 +340,7 @@ def test_an_id_that_does_not_exist_is_told(project, capsys):
 @pytest.mark.parametrize(
     ("old", "new", "words"),
     [
-        ('"tests/test_toy.py"', '"tests/test_gone.py"', "not there"),
+        ('"tests/unit/test_toy.py"', '"tests/test_gone.py"', "not there"),
         ('"toy" =', '"gone" =', "not there|no tests"),
         ('step = "log.sync()"', 'stop = "log.sync()"', "stop"),
         ('step = "log.sync()"', 'step = "log.fold()"', "0 statements"),
@@ -364,7 +365,7 @@ def test_results_are_kept_as_long_as_they_hold(project):
     plan, _ = noted(project)
     again = Results(project, project / "build" / "results")
     assert all(again.is_settled(defect) for defect in plan.defects)
-    tests = project / "tests" / "test_toy.py"
+    tests = project / "tests" / "unit" / "test_toy.py"
     tests.write_text(TESTS + "\n")
     again = Results(project, project / "build" / "results")
     # One that hung rests on no test in particular.
@@ -397,7 +398,7 @@ def test_what_cannot_be_imported_is_no_defect(project):
 def test_a_table_is_written_of_what_is_known(project, capsys):
     noted(project)
     (project / "build" / "results").rename(project / "build" / "seeded_defects.jsonl")
-    tests = project / "tests" / "test_toy.py"
+    tests = project / "tests" / "unit" / "test_toy.py"
     tests.write_text(TESTS + "\n")
     assert seed_defects.main(["--table"], project) == 1
     assert "4 defects were not tried to the end" in capsys.readouterr().err

@@ -13,6 +13,8 @@ from tests.support.processes import ROOT
 PAGE = ROOT / "docs" / "testing.md"
 BLOCK = re.compile(r'^```\w+ title="([^"]+)"\n(.*?)^```$', re.DOTALL | re.MULTILINE)
 
+NO_HYPOTHESIS = ("-p", "no:hypothesispytest")
+
 
 @pytest.fixture
 def project(tmp_path):
@@ -28,7 +30,17 @@ def project(tmp_path):
 def run_pytest(project, *arguments):
     inherited = {k: v for k, v in os.environ.items() if not k.startswith("PYTEST")}
     return subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-W", "error", *arguments],
+        # Without the plugin that imports Hypothesis, for a second.
+        [
+            sys.executable,
+            "-m",
+            "pytest",
+            "-q",
+            "-W",
+            "error",
+            *NO_HYPOTHESIS,
+            *arguments,
+        ],
         cwd=project,
         env={**inherited, "PYTHONPATH": f"{project}{os.pathsep}{ROOT}"},
         capture_output=True,
