@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
-from crc32c import crc32c
+from hypercache.checksum import crc32c
 
 HEADER_BYTES = 32
 MAX_PAYLOAD_BYTES = 1 << 30

@@ -9,8 +9,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from crc32c import crc32c
-
+from hypercache.checksum import crc32c
 from hypercache.errors import CorruptionError
 from hypercache.storage import Storage
 

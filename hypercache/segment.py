@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import msgpack
-from crc32c import crc32c
 
 from hypercache import frame
+from hypercache.checksum import crc32c
 from hypercache.errors import CorruptionError, UnsupportedFormatError
 from hypercache.frame import (
     CRC,

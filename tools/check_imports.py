@@ -313,6 +313,7 @@ MODULES = {
     "mounts": Place("storage"),
     "paths": Place("storage"),
     "options": Place("base", ("errors",)),
+    "checksum": Place("base"),
     "errors": Place("base"),
 }
 

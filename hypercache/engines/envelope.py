@@ -13,7 +13,7 @@ import hashlib
 import struct
 from typing import NamedTuple
 
-from crc32c import crc32c
+from hypercache.checksum import crc32c
 
 LMDB_KEY_BYTES = 511
 HASH_BYTES = 16

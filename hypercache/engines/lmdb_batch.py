@@ -10,8 +10,8 @@ from collections.abc import Iterable
 from typing import Any, NamedTuple, Protocol
 
 import msgpack
-from crc32c import crc32c
 
+from hypercache.checksum import crc32c
 from hypercache.engines import envelope
 from hypercache.engines.envelope import (
     DIGEST_MASK,

@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 
-from crc32c import crc32c
-
+from hypercache.checksum import crc32c
 from hypercache.engines import lmdb_walk
 from hypercache.errors import CorruptionError
 from hypercache.options import MIB, Options, Verify

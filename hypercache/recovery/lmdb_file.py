@@ -11,8 +11,7 @@ from collections.abc import Iterator
 from itertools import pairwise
 from typing import NamedTuple
 
-from crc32c import crc32c
-
+from hypercache.checksum import crc32c
 from hypercache.engines import envelope
 from hypercache.engines.envelope import Stored
 from hypercache.engines.lmdb_layout import (

@@ -10,11 +10,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from crc32c import crc32c
-
 from hypercache import metafile
 from hypercache.aof import manifest as manifests
 from hypercache.aof.manifest import Manifest
+from hypercache.checksum import crc32c
 from hypercache.engines.identity import FORMAT, READY, Identity
 from hypercache.errors import CorruptionError, UnsupportedFormatError
 from hypercache.recovery.findings import Finding, Kind

@@ -9,8 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from crc32c import crc32c
-
+from hypercache.checksum import crc32c
 from hypercache.frame import (
     CRC,
     HEADER,

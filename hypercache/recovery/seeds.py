@@ -9,8 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 
-from crc32c import crc32c
-
+from hypercache.checksum import crc32c
 from hypercache.frame import CRC, HEADER, HEADER_BYTES, SEED_MASK, Frame, Source
 from hypercache.recovery.scan import PIECE_BYTES, CarefulWindow
 from hypercache.segment import HEADER_BYTES as SEGMENT_HEADER_BYTES

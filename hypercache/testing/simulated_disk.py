@@ -22,8 +22,7 @@ import os
 from collections.abc import Callable, Iterator
 from typing import NamedTuple, NoReturn
 
-from crc32c import crc32c
-
+from hypercache.checksum import crc32c
 from hypercache.errors import StorageError
 from hypercache.locking import WriterLock
 from hypercache.os_errors import mapped_error
