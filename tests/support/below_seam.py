@@ -104,13 +104,13 @@ class Real:
 
 
 def _work(store: Real) -> None:
-    for number in range(14):
+    for number in range(20):
         store.write(Put(b"key%d" % (number % 3), b"%d" % number * 900))
     store.write(Put(b"a", b"1"), Delete(b"key0"), Put(b"b", b"2" * 300))
     store.maintain()
     store.write(Put(b"key1", b"after" * 300))
     store.reopen()
-    for number in range(5):
+    for number in range(9):
         store.write(Put(b"c", b"%d" % number * 1200), Delete(b"a"))
     store.maintain()
     store.reopen()
