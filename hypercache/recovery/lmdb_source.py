@@ -287,13 +287,12 @@ class _Search:
     def _settle_lsn(self, chosen: Snapshot) -> None:
         """Decide from which op on the log is needed."""
         source, marker = self._source, self._marker
-        known = marker.checkpoint_lsn if marker is not None else None
+        known = marker.checkpoint_lsn if marker is not None else 0
         if chosen.state is None:
-            source.lsn = known or 0
-            source.lsn_is_known = known is not None
+            source.lsn, source.lsn_is_known = known, marker is not None
             return
         source.lsn = chosen.lsn
-        if known is None or marker is None or chosen.lsn >= known:
+        if chosen.lsn >= known:
             return
         if not self._is_older(chosen):
             reason = f"it says that it has reached LSN {chosen.lsn}, not {known}"

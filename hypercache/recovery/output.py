@@ -36,7 +36,10 @@ def write(
     entries: Iterable[EntryPut],
     lsn: int,
 ) -> None:
-    """Write the files of a store whose last op had this LSN; not its STORE."""
+    """Write the files of a store whose last op had this LSN; not its STORE.
+
+    Who gives the store its name syncs them.
+    """
     if engine == "memory":
         _write_base(storage, copy, uuid, entries, lsn)
         return
@@ -81,7 +84,6 @@ def _write_base(
             slot = (put.value, put.expires_at_ms) if put.expires_at_ms else put.value
             writer.add(put.key, slot)
         facts = writer.finish()
-    storage.sync_directory(copy.aof)
     manifest = Manifest(base=facts, next_lsn=lsn + 1)
     manifests.store(storage, copy, manifest)
 

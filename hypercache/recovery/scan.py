@@ -18,7 +18,6 @@ from hypercache.frame import (
     KIND_FOOTER,
     KIND_OPS,
     MAGIC,
-    MAX_PAYLOAD_BYTES,
     SEED_MASK,
     Frame,
     Source,
@@ -50,7 +49,7 @@ class CarefulWindow(Window):
         header = HEADER.unpack_from(self.view, offset - self.base)
         crc, length, magic = header[0], header[1], header[-1]
         if magic == MAGIC and length > _LARGE_BYTES:
-            if length > MAX_PAYLOAD_BYTES or offset + HEADER_BYTES + length > self.end:
+            if offset + HEADER_BYTES + length > self.end:
                 return "the file ends inside a frame"
             start = offset + CRC.size
             total = HEADER_BYTES + length - CRC.size
@@ -59,13 +58,9 @@ class CarefulWindow(Window):
         return super().decode_at(offset, seed)
 
     def is_plausible(self, offset: int, lsn: int) -> bool:
-        """Tell whether the header here may be one: most chance finds end here."""
-        if not self.holds(offset, HEADER_BYTES):
-            return False
+        """Tell whether the header of a candidate may be one: most end here."""
         header = HEADER.unpack_from(self.view, offset - self.base)
-        _, length, first, synced_lsn, op_count, kind, flags, magic = header
-        if magic != MAGIC or flags or offset + HEADER_BYTES + length > self.end:
-            return False
+        _, length, first, synced_lsn, op_count, kind, _, _ = header
         if first < lsn or synced_lsn >= first + max(op_count, 1):
             return False
         if kind == KIND_FOOTER:

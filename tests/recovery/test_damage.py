@@ -10,10 +10,13 @@ from pathlib import Path
 import pytest
 
 from hypercache import Cache
+from hypercache.checksum import crc32c
+from hypercache.errors import UnsupportedFormatError
 from hypercache.inspection.layout import Kind as LogKind
 from hypercache.ops import Clear, Delete, Put, Touch
 from hypercache.recovery import Loss, Verdict
 from hypercache.recovery.findings import Kind
+from hypercache.segment import HEADER_BYTES
 from tests.recovery.stores import (
     EVERY_BYTE,
     LOGS,
@@ -24,6 +27,7 @@ from tests.recovery.stores import (
     read,
     salvage,
 )
+from tests.support.files import unchanged
 from tests.support.logs import BuiltLog
 
 SEED = 9
@@ -78,6 +82,26 @@ def test_a_metafile_full_of_garbage_is_made_anew(store, engine):
         (store / name).write_bytes(b"\xff\0garbage" * 20)
     found = read(store)
     assert (found.contents, found.loss) == (expected.contents, Loss.NONE)
+
+
+def test_a_store_of_a_later_version_is_told_and_left_alone(store, tmp_path):
+    fields = json.loads((store / "STORE").read_text().splitlines()[0])
+    line = json.dumps({**fields, "format": 99}).encode()
+    (store / "STORE").write_bytes(b"%s\n%08x\n" % (line, crc32c(line)))
+    with unchanged(store), pytest.raises(UnsupportedFormatError, match="99"):
+        salvage(store, tmp_path / "output")
+
+
+@pytest.mark.parametrize("engine", ["memory", "hybrid"], indirect=True)
+def test_a_log_whose_uuid_nothing_tells_any_more_is_read_all_the_same(store, engine):
+    expected = read(store)
+    (store / "STORE").unlink()
+    [log] = (store / LOGS[engine]).glob(f"*.{LOGS[engine]}")
+    data = log.read_bytes()
+    log.write_bytes(bytes(HEADER_BYTES) + data[HEADER_BYTES:])
+    found = read(store)
+    assert (found.contents, found.loss) == (expected.contents, Loss.NONE)
+    assert found.lsn == expected.lsn
 
 
 @pytest.fixture(params=[LogKind.WAL, LogKind.AOF], ids=["wal", "aof"])

@@ -7,12 +7,19 @@ import shutil
 import signal
 import stat
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from hypercache import Cache
-from hypercache.errors import ConfigError, StorageError, StoreLockedError
+from hypercache.errors import (
+    ConfigError,
+    CorruptionError,
+    StorageError,
+    StoreLockedError,
+)
 from hypercache.recovery import Loss, Verdict, examine, salvage
+from hypercache.recovery import output as writer
 from hypercache.storage import OsStorage
 from tests.recovery.stores import build, build_lmdb, contents
 from tests.support.files import snapshot, unchanged
@@ -97,6 +104,40 @@ def test_damaged_bytes_are_kept(store: Path, tmp_path: Path, in_this_process):
         start, end = each.offset, each.offset + each.length_bytes
         found = (output / "quarantine" / each.quarantine).read_bytes()
         assert found == (store / each.file).read_bytes()[start:end]
+
+
+def test_damaged_bytes_that_are_zeros_are_kept_too(tmp_path: Path, in_this_process):
+    built = build(tmp_path / "store", "memory", 60, killed=False)
+    record = built.records[20]
+    data = bytearray(built.log.read_bytes())
+    data[record.start : record.end] = bytes(record.end - record.start)
+    built.log.write_bytes(data)
+    report = salvage(STORAGE, str(built.path), str(tmp_path / "output"))
+    (kept,) = [each.quarantine for each in report.findings if each.quarantine]
+    found = (tmp_path / "output" / "quarantine" / kept).read_bytes()
+    assert found == bytes(record.end - record.start)
+
+
+@pytest.mark.parametrize("what", ["a bit of an entry", "the LSN"])
+def test_an_output_that_is_not_what_was_written_gets_no_name(
+    what, store, engine, tmp_path, in_this_process, monkeypatch
+):
+    def write(*arguments: Any) -> None:
+        *others, entries, lsn = arguments
+        if what == "the LSN":
+            written(*others, entries, lsn - 1)
+            return
+        written(*others, entries, lsn)
+        [file] = Path(others[1].root).rglob("*.base" if engine == "memory" else "*.mdb")
+        data = file.read_bytes()
+        assert b"key" in data
+        file.write_bytes(data.replace(b"key", b"kez"))
+
+    written = writer.write
+    monkeypatch.setattr(writer, "write", write)
+    with pytest.raises(CorruptionError):
+        salvage(STORAGE, str(store), str(tmp_path / "output"))
+    assert [path.name for path in tmp_path.iterdir()] == ["store"]
 
 
 def test_an_output_that_is_not_new_is_refused(store: Path, tmp_path: Path):
