@@ -88,8 +88,10 @@ def test_a_store_of_a_later_version_is_told_and_left_alone(store, tmp_path):
     fields = json.loads((store / "STORE").read_text().splitlines()[0])
     line = json.dumps({**fields, "format": 99}).encode()
     (store / "STORE").write_bytes(b"%s\n%08x\n" % (line, crc32c(line)))
-    with unchanged(store), pytest.raises(UnsupportedFormatError, match="99"):
-        salvage(store, tmp_path / "output")
+    with unchanged(store):
+        for attempt in (examine, lambda path: salvage(path, tmp_path / "output")):
+            with pytest.raises(UnsupportedFormatError, match="99"):
+                attempt(store)
 
 
 @pytest.mark.parametrize("engine", ["memory", "hybrid"], indirect=True)
