@@ -120,6 +120,36 @@ def test_a_death_behind_the_rename_of_what_names_the_log_leaves_a_store_that_ope
     assert content_after_power_cut(disk, engine)[b"c"] == b"3"
 
 
+# The same with a store that had been closed: nothing of the log was to be written
+# again, which brings the names to the medium, and the removals got there first.
+
+
+@both_engines
+@pytest.mark.parametrize("nth", [1, 2, 3])
+def test_a_death_in_the_maintenance_of_a_closed_store_leaves_one_that_opens(
+    engine, nth
+):
+    disk = SimDisk()
+    with contextlib.closing(open_engine(disk, engine)) as store:
+        for number in range(4):
+            store.put(b"a", b"%d" % number * 2000)
+    store = open_engine(disk, engine)
+    dies_behind(disk, "rename", MARKERS[engine], nth=nth)
+    with contextlib.suppress(KilledError):
+        getattr(store, "compact" if engine == "memory" else "checkpoint")()
+        store.close()
+    disk.on_step = None
+    disk.let_go()
+    cuts = PowerCuts(disk, limit=100)
+    disk.on_step = cuts.collect
+    open_engine(disk, engine)
+    disk.on_step = None
+    cuts.collect()
+    for image, _ in cuts.images.values():
+        again = open_engine(SimDisk(image), engine)
+        assert again.get(b"a") == b"3" * 2000
+
+
 # The process was killed between the footer of a segment and its sync. The next one saw
 # a sealed segment, left it at that, and went on in a new one. After a power cut the
 # old one had no footer: corruption, where there was only a crash.
