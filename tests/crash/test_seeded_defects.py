@@ -558,3 +558,20 @@ def test_what_is_written_after_a_kill_survives_the_next_one(
         assert engine.get(b"again") == b"%d" % number
         assert engine.check().ok
     assert engine.count() == 4
+
+
+# A copy
+
+
+@pytest.mark.parametrize("name", ["memory", *LMDB])
+def test_a_store_that_has_lost_its_identity_is_not_copied(
+    open_engine, store_path, tmp_path, name
+):
+    engine = open_engine(name)
+    engine.put(b"key", b"value")
+    (store_path / "STORE").rename(tmp_path / "STORE")
+    with pytest.raises(CorruptionError, match="STORE: the file is missing"):
+        engine.backup(str(tmp_path / "copy"))
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["STORE", "store"]
+    (tmp_path / "STORE").rename(store_path / "STORE")
+    engine.backup(str(tmp_path / "copy"))
