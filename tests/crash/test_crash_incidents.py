@@ -18,6 +18,7 @@ from tests.support.crashstore import ENGINES, ROOT, open_engine, simulated
 
 both_engines = pytest.mark.parametrize("engine", ENGINES)
 MARKERS = {"hybrid": "/store/CHECKPOINT", "memory": "/store/aof/MANIFEST"}
+DEAD_PID = (1 << 22) + 1  # above what Linux gives out
 STEPS = {"compact_min_bytes": 6000, "checkpoint_bytes": 4096, "sync": "no"}
 
 
@@ -299,6 +300,56 @@ def test_an_open_that_fails_at_any_look_at_the_disk_gives_the_lock_back(engine):
             store = open_engine(again, engine, **STEPS)
         assert store.get(b"key") == b"7" * 2000
     assert refused > 5
+
+
+# A backup whose name could not be synced was told as failed and stood there all the
+# same, and a crash could leave half of it. What is taken back leaves nothing behind.
+
+
+@both_engines
+def test_a_backup_whose_name_cannot_be_synced_leaves_nothing(engine):
+    disk = SimDisk()
+    store = open_engine(disk, engine)
+    store.put(b"key", b"value")
+    failed = []
+
+    def once_it_has_its_name(action, path):
+        named = disk.is_directory("/copies/copy")
+        if (action, path) == ("sync", "/copies") and named and not failed:
+            failed.append(path)
+            return Fault()
+        return None
+
+    disk.choose_fault = once_it_has_its_name
+    with pytest.raises(StorageError):
+        backup_helper.back_up_here(disk, store._paths, engine, "/copies/copy")
+    assert failed
+    assert disk.list("/copies") == []
+
+
+# A backup that was killed is removed by the next one. Its name is synced first: a crash
+# between the two could bring it back, half removed, as the backup that it once was.
+
+
+@both_engines
+def test_what_a_killed_backup_left_is_never_found_half_removed_under_its_name(engine):
+    disk = SimDisk()
+    store = open_engine(disk, engine)
+    store.put(b"key", b"value")
+    backup_helper.back_up_here(disk, store._paths, engine, "/copies/copy")
+    left = f"/copies/copy.{DEAD_PID}-01234567.partial"
+    dies_behind(disk, "rename", left)
+    with pytest.raises(KilledError):
+        disk.rename("/copies/copy", left)
+    cuts = PowerCuts(disk, limit=60)
+    disk.on_step = cuts.collect
+    backup_helper.back_up_here(disk, store._paths, engine, "/copies/copy")
+    assert disk.list("/copies") == ["copy"]
+    copies = [image for image, _ in cuts.images.values() if "/copies/copy" in image]
+    assert copies
+    for image in copies:
+        copy = open_engine(SimDisk(image), engine, root="/copies/copy")
+        assert copy.get(b"key") == b"value"
 
 
 # A backup to a disk that failed said that the log of the store had failed, and that it
