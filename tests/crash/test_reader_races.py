@@ -120,15 +120,19 @@ def test_every_backup_is_one_moment_of_a_writer_that_never_rests(
 
 
 class Interfering(OsStorage):
-    """Do something whenever the file that names the segments has been read."""
+    """Do something before or behind any read of the file that names the segments."""
 
-    def __init__(self, actions):
-        self.actions = actions
+    def __init__(self, *, before=(), behind=()):
+        self.before, self.behind = list(before), list(behind)
 
     def read(self, path):
+        if not path.endswith("CHECKPOINT"):
+            return super().read(path)
+        if self.before:
+            self.before.pop(0)()
         data = super().read(path)
-        if path.endswith("CHECKPOINT") and self.actions:
-            self.actions.pop(0)()
+        if self.behind:
+            self.behind.pop(0)()
         return data
 
 
@@ -159,7 +163,7 @@ def test_a_fold_that_is_half_done_does_not_show(store_path, place, steps):
     put_all(1)
     engine.checkpoint()
     put_all(1)
-    storage = Interfering([lambda: None] * place + [interfere])
+    storage = Interfering(behind=[lambda: None] * place + [interfere])
     reader = LmdbReader(
         str(store_path), Options.resolve(read_only=True), storage=storage
     )
@@ -172,6 +176,27 @@ def test_a_fold_that_is_half_done_does_not_show(store_path, place, steps):
     assert folds
     reader.close()
     folds[0].close()
+    engine.close()
+
+
+@pytest.mark.parametrize("place", range(3))
+def test_a_checkpoint_that_ends_behind_the_snapshot_of_a_reader_hides_nothing(
+    store_path, place
+):
+    # The marker names the segments above a checkpoint that the snapshot has not seen:
+    # what that one folded was neither in LMDB, as shown, nor in the log.
+    options = tiny_options(**MMAP, map_bytes=1 << 30)
+    engine = HybridEngine(str(store_path), options)
+    for key in KEYS:
+        engine.put(key.encode(), b"value")
+    storage = Interfering(before=[lambda: None] * place + [engine.checkpoint])
+    options = Options.resolve(read_only=True)
+    reader = LmdbReader(str(store_path), options, storage=storage)
+    for _ in range(3):
+        assert {reader.get(key.encode()) for key in KEYS} == {b"value"}
+        reader.refresh()
+    assert not storage.before
+    reader.close()
     engine.close()
 
 

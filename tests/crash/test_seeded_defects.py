@@ -1,5 +1,6 @@
 """What only a seeded defect would break: see docs/seeded_defects.md."""
 
+import json
 import re
 import shutil
 import sys
@@ -18,6 +19,7 @@ from hypercache.errors import (
     StorageError,
     StorageFailedError,
 )
+from hypercache.locking import DirectoryLock
 from hypercache.options import Options
 from tests.support.files import flipped, snapshot, unchanged
 from tests.support.recording import Watch, WatchedStorage
@@ -559,6 +561,25 @@ def test_what_is_written_after_a_kill_survives_the_next_one(
         assert engine.get(b"again") == b"%d" % number
         assert engine.check().ok
     assert engine.count() == 4
+
+
+def test_a_shared_store_says_that_it_is_open_before_others_may_join(
+    open_engine, store_path, monkeypatch
+):
+    # One that joined, wrote and was killed would leave a store noted as closed.
+    open_engine("persistent").close()
+    marked = []
+
+    def share(lock):
+        marked.append(
+            json.loads((store_path / "CHECKPOINT").read_text().split("\n")[0])
+        )
+        return shared(lock)
+
+    shared = DirectoryLock.share
+    monkeypatch.setattr(DirectoryLock, "share", share)
+    open_engine("persistent")
+    assert [marker["clean"] for marker in marked] == [False]
 
 
 # A copy
