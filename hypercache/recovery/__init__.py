@@ -101,8 +101,8 @@ def salvage(
     source = sources.load(readable, directory, tell, keep_tail=keep_tail)
     bad: list[Finding] = []
     entries = Entries(source.items(tell, bad))
-    bad += sectors.findings(source.paths.root)
-    findings = (*source.findings, *bad)
+    unreadable = sectors.findings(paths.root)
+    findings = (*source.findings, *bad, *unreadable)
     report = LossReport(
         directory=paths.root,
         engine=source.identity.engine,
@@ -121,6 +121,11 @@ def salvage(
         output.verify(*place, report.lsn)
         quarantine.keep(readable, paths, copy, report)
         _refuse_changed(storage, source, before)
+        if sectors.findings(paths.root) != unreadable:
+            raise StorageError(
+                f"more of {paths.root} became unreadable while it was read: copy the "
+                "directory to another disk as far as that goes, then recover the copy"
+            )
     return report
 
 
