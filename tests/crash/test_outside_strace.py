@@ -2,24 +2,20 @@
 
 import json
 import os
-import shutil
-import subprocess
-import sys
 import textwrap
 
 import pytest
 
 from hypercache import Cache
-from tests.support.processes import TIMEOUT_S, environment
+from tests.support.tracing import needs_strace, skip_unless_traceable, trace
 
-STRACE = shutil.which("strace")
 # HYPERCACHE_EVERY_SYNC=1 tries each one until none fails any more.
 EVERY = os.environ.get("HYPERCACHE_EVERY_SYNC")
 NUMBERS = range(1, 80) if EVERY else (1, 3, 6)
 
 pytestmark = [
     pytest.mark.privileged,
-    pytest.mark.skipif(STRACE is None, reason="no strace"),
+    needs_strace,
 ]
 
 WRITE = """
@@ -54,27 +50,13 @@ WRITE = """
 
 @pytest.fixture(scope="module", autouse=True)
 def _may_trace(tmp_path_factory):
-    out = tmp_path_factory.mktemp("strace") / "out"
-    command = [STRACE, "-f", "-o", out, sys.executable, "-c", ""]
-    done = subprocess.run(command, capture_output=True, check=False, timeout=TIMEOUT_S)
-    if done.returncode != 0:
-        pytest.skip("this process may trace no other")
+    skip_unless_traceable(tmp_path_factory.mktemp("strace"))
 
 
 def write_with_a_failing_sync(path, engine, number, out):
     inject = f"inject=fdatasync,fsync,msync:error=EIO:when={number}"
-    done = subprocess.run(
-        [
-            *(STRACE, "-f", "-o", out, "-e", "trace=fdatasync,fsync,msync"),
-            *("-e", inject, sys.executable, "-c", textwrap.dedent(WRITE)),
-            *(str(path), engine),
-        ],
-        env=environment(),
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=TIMEOUT_S,
-    )
+    options = ("-e", "trace=fdatasync,fsync,msync", "-e", inject)
+    done = trace(out, options, "-c", textwrap.dedent(WRITE), path, engine)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout), "(INJECTED)" in out.read_text()
 

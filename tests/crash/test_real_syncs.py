@@ -2,48 +2,31 @@
 
 import os
 import re
-import shutil
-import subprocess
-import sys
 import textwrap
 
 import pytest
 
-from tests.support.processes import TIMEOUT_S, environment
+from tests.support.tracing import needs_strace, skip_unless_traceable, trace
 
-STRACE = shutil.which("strace")
 MARK = re.compile(r'write\(1<.*?"mark (\w+)')
 # "-f" tells of a call in two lines when another thread came in between.
 SYNC = re.compile(r"(?:fdatasync|fsync)(?:\(| resumed>).*= 0$")
 
-pytestmark = pytest.mark.skipif(STRACE is None, reason="no strace")
+pytestmark = needs_strace
 
 
 @pytest.fixture(scope="module", autouse=True)
 def _may_trace(tmp_path_factory):
-    out = tmp_path_factory.mktemp("strace") / "out"
-    command = [STRACE, "-f", "-o", out, sys.executable, "-c", ""]
-    done = subprocess.run(command, capture_output=True, check=False, timeout=TIMEOUT_S)
-    if done.returncode != 0:
-        pytest.skip("this process may trace no other")
+    skip_unless_traceable(tmp_path_factory.mktemp("strace"))
 
 
 def syncs_before_marks(tmp_path, code, *arguments):
     """Return by mark how many syncs had ended since the mark before it."""
     out = tmp_path / "trace"
     head = "import os, sys\ndef mark(name): os.write(1, f'mark {name}\\n'.encode())\n"
-    subprocess.run(
-        [
-            *(STRACE, "-f", "-y", "-e", "trace=fdatasync,fsync,write", "-o", out),
-            *(sys.executable, "-c", head + textwrap.dedent(code)),
-            *map(str, arguments),
-        ],
-        check=True,
-        env=environment(),
-        stdout=subprocess.DEVNULL,
-        cwd=tmp_path,
-        timeout=TIMEOUT_S,
-    )
+    options = ("-y", "-e", "trace=fdatasync,fsync,write")
+    code = head + textwrap.dedent(code)
+    trace(out, options, "-c", code, *arguments, cwd=tmp_path).check_returncode()
     counts, count = {}, 0
     for line in out.read_text(errors="replace").splitlines():
         if found := MARK.search(line):

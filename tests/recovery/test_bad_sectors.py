@@ -2,8 +2,6 @@
 
 import errno
 import shutil
-import subprocess
-import sys
 
 import pytest
 
@@ -13,10 +11,9 @@ from hypercache.os_errors import translated
 from hypercache.recovery.findings import Loss
 from hypercache.storage import OsStorage
 from tests.recovery.stores import build, build_lmdb, contents
-from tests.support.processes import TIMEOUT_S, environment
+from tests.support.tracing import needs_strace, skip_unless_traceable, trace
 
 BLOCK = 4096
-STRACE = shutil.which("strace")
 
 
 class BadBlocks(OsStorage):
@@ -204,25 +201,15 @@ def test_an_error_that_is_none_of_the_medium_ends_the_recovery(tmp_path):
 
 
 @pytest.mark.privileged
-@pytest.mark.skipif(STRACE is None, reason="no strace")
+@needs_strace
 def test_the_command_reads_on_where_the_kernel_says_eio(tmp_path):
+    skip_unless_traceable(tmp_path)
     store = build(tmp_path / "store", "memory", 400, killed=False)
-    traced = tmp_path / "trace"
     code = "from hypercache.cli.recover import main; main()"
-    done = subprocess.run(
-        [
-            *(STRACE, "-f", "-o", traced, "-P", store.log, "-e", "trace=pread64"),
-            *("-e", "inject=pread64:error=EIO:when=2..3"),
-            *(sys.executable, "-c", code, store.path),
-        ],
-        env=environment(),
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=TIMEOUT_S,
-    )
-    if not traced.exists() or "INJECTED" not in traced.read_text():
-        pytest.skip("this process may trace no other")
+    options = ("-e", "trace=pread64", "-e", "inject=pread64:error=EIO:when=2..3")
+    options += ("-P", store.log)
+    done = trace(tmp_path / "trace", options, "-c", code, store.path)
+    assert "INJECTED" in (tmp_path / "trace").read_text()
     assert done.returncode == 3, done.stderr
     said = f"{store.log}, offset 0: the disk cannot read it"
     assert said in done.stdout, done.stdout
