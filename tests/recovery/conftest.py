@@ -29,6 +29,12 @@ def thousand(request: pytest.FixtureRequest, built_in: Path) -> Built:
     return build(path, engine, 1000, killed=end == "killed")
 
 
+@pytest.fixture(params=["memory", "hybrid", "persistent"])
+def engine(request: pytest.FixtureRequest) -> str:
+    name: str = request.param
+    return name
+
+
 @pytest.fixture
 def lmdb_store(built_in: Path) -> Path:
     """Return a store of a few hundred entries in LMDB."""

@@ -38,11 +38,6 @@ METAFILES = {
 }
 
 
-@pytest.fixture(params=["memory", "hybrid", "persistent"])
-def engine(request: pytest.FixtureRequest) -> str:
-    return request.param
-
-
 @pytest.fixture
 def store(engine: str, tmp_path: Path) -> Path:
     path = tmp_path / "store"

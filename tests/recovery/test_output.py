@@ -29,11 +29,6 @@ KILLS = 3
 STORAGE = OsStorage()
 
 
-@pytest.fixture(params=["memory", "hybrid", "persistent"])
-def engine(request: pytest.FixtureRequest) -> str:
-    return request.param
-
-
 @pytest.fixture
 def store(engine: str, tmp_path: Path) -> Path:
     """Return a store with a damaged record or entry, marked with its own value."""
