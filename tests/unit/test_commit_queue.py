@@ -198,9 +198,12 @@ def test_no_request_is_lost_or_done_twice_under_load():
             assert request.done
             counts[who] += 1
 
+    journal.hold()  # else each thread may have ended before the next one begins
     with Threads() as threads:
         for who in range(len(counts)):
             threads.start(work, who)
+        journal.wait_for(len(counts) - 1)
+        journal.go_on.set()
         threads.join()
     assert counts == [300] * 12
     assert sum(map(len, journal.groups)) == 3600
