@@ -51,11 +51,12 @@ class HelperFailedError(Exception):
 class ReadAhead:
     """The increments that a helper reads; closing it ends the helper."""
 
+    _progress: Progress  # what its last message says
+
     def __init__(
         self, process: subprocess.Popen[bytes], extent: Extent, path: str
     ) -> None:
         self._process, self._extent, self._path = process, extent, path
-        self._progress: Progress | None = None
 
     def beside(self, reader: LogReader) -> Iterator[tuple[int, Unpacked]]:
         """Yield what the reader would, which then goes on behind that.
@@ -111,11 +112,8 @@ class ReadAhead:
 
     def _checked(self, lsn: int) -> Progress:
         progress = self._progress
-        if (
-            progress is None
-            or lsn not in (0, progress.next_lsn)
-            or list(progress.ends) != list(self._extent.numbers)
-        ):
+        reads_all = list(progress.ends) == list(self._extent.numbers)
+        if not reads_all or lsn not in (0, progress.next_lsn):
             raise ValueError("it did not read all of the increments")
         return progress
 
