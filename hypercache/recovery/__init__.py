@@ -24,7 +24,6 @@ from hypercache.recovery.findings import (
     Verdict,
     verdict_of,
 )
-from hypercache.recovery.sources import Source
 from hypercache.recovery.strays import Snapshot, snapshot
 from hypercache.storage import Storage
 
@@ -54,18 +53,19 @@ def examine(
         StoreLockedError: somebody has it open.
         StorageError, UnsupportedFormatError: it cannot be read.
     """
-    before = snapshot(storage, directory)
+    paths = StorePaths(os.path.abspath(directory))
+    before = snapshot(storage, paths.root)
     sectors = BadSectors()
     readable = sectors.over(storage)
-    source = sources.load(readable, directory, tell, keep_tail=keep_tail)
+    source = sources.load(readable, paths.root, tell, keep_tail=keep_tail)
     bad: list[Finding] = []
     for _ in source.items(tell, bad):
         pass
-    bad += sectors.findings(source.paths.root)
+    bad += sectors.findings(paths.root)
     findings = (*source.findings, *bad, *advice.second_opinion(source, bad))
-    _refuse_changed(storage, source, before)
+    _refuse_changed(storage, paths, before)
     return Examination(
-        directory=source.paths.root,
+        directory=paths.root,
         engine=source.identity.engine,
         verdict=verdict_of(findings),
         findings=findings,
@@ -95,10 +95,10 @@ def salvage(
     paths = StorePaths(os.path.abspath(directory))
     target = os.path.abspath(destination)
     backup.refuse_destination(storage, paths, target)
-    before = snapshot(storage, directory)
+    before = snapshot(storage, paths.root)
     sectors = BadSectors()
     readable = sectors.over(storage)
-    source = sources.load(readable, directory, tell, keep_tail=keep_tail)
+    source = sources.load(readable, paths.root, tell, keep_tail=keep_tail)
     bad: list[Finding] = []
     entries = Entries(source.items(tell, bad))
     unreadable = sectors.findings(paths.root)
@@ -120,7 +120,7 @@ def salvage(
         output.write(*place, source.identity.uuid_bytes, found, report.lsn)
         output.verify(*place, report.lsn)
         quarantine.keep(readable, paths, copy, report)
-        _refuse_changed(storage, source, before)
+        _refuse_changed(storage, paths, before)
         if sectors.findings(paths.root) != unreadable:
             raise StorageError(
                 f"more of {paths.root} became unreadable while it was read: copy the "
@@ -134,10 +134,10 @@ def length_bytes(storage: Storage, directory: str) -> int:
     return sum(size for _, size, _ in snapshot(storage, directory))
 
 
-def _refuse_changed(storage: Storage, source: Source, before: Snapshot) -> None:
-    sources.refuse_open(storage, source.paths)
-    if snapshot(storage, source.paths.root) != before:
+def _refuse_changed(storage: Storage, paths: StorePaths, before: Snapshot) -> None:
+    sources.refuse_open(storage, paths)
+    if snapshot(storage, paths.root) != before:
         raise StorageError(
-            f"{source.paths.root} was changed while it was read; close whatever works "
+            f"{paths.root} was changed while it was read; close whatever works "
             "on it, then try again"
         )

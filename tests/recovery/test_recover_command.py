@@ -66,6 +66,20 @@ def test_a_clean_store_exits_with_0(run: Run, clean: Path):
     assert run(clean, "--output", clean.parent / "out").exit_code == 0
 
 
+@pytest.mark.parametrize("name", ["clean", "./clean/", "../{}/clean"])
+def test_a_store_may_be_named_from_where_one_stands(
+    run: Run, clean: Path, monkeypatch: pytest.MonkeyPatch, name: str
+):
+    monkeypatch.chdir(clean.parent)
+    name = name.format(clean.parent.name)
+    result = run(name)
+    assert result.exit_code == 0, result.output
+    assert run(name, "--output", "out").exit_code == 0
+    options = {"engine": "memory", "serializer": "bytes"}
+    with Cache("out", **options) as found, Cache(clean, **options) as original:
+        assert dict(found.scan()) == dict(original.scan())
+
+
 def test_a_torn_tail_exits_with_1_and_an_open_is_enough(run: Run, tmp_path: Path):
     built = build(tmp_path / "torn", "memory", 30, killed=True)
     with flipped(built.log, built.records[-1].end - 1), unchanged(built.path):
