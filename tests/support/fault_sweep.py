@@ -44,7 +44,7 @@ STEPS = {
     "write": (errno.EIO,),
 }
 NO_SPACE = ("write", "create", "mkdir", "rename", "commit")
-STEPS_BEHIND = 14  # a fault, in which the power is cut, too
+STEPS_BEHIND = 8  # a fault, in which the power is cut, too
 
 
 class Injected(NamedTuple):
