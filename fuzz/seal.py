@@ -25,7 +25,7 @@ from hypercache.segment import NO_SEGMENT, SealedFacts
 # Its first LSN; length and digest of the segment before it.
 _NEIGHBOURS = struct.Struct("<QQQ")
 _FIRST_LSN_OFFSET = 32
-_DIGEST_MASK = (1 << 64) - 1
+_MASK_64 = (1 << 64) - 1
 
 
 class Sealed(NamedTuple):
@@ -54,12 +54,12 @@ def frames(data: bytes, start: int, seed: int, first_lsn: int | None) -> Sealed:
         fields = list(HEADER.unpack_from(data, begin))
         payload = data[begin + HEADER_BYTES : stop]
         if first_lsn is not None:
-            fields[2] = next_lsn & _DIGEST_MASK
+            fields[2] = next_lsn & _MASK_64
             if fields[5] == KIND_FOOTER:
                 payload = msgpack.packb([next_lsn - first_lsn, next_lsn - 1, digest])
         crc, piece = _frame(fields, payload, seed ^ (end & SEED_MASK))
         if fields[5] != KIND_FOOTER:
-            digest = (digest + crc) & _DIGEST_MASK
+            digest = (digest + crc) & _MASK_64
         next_lsn += fields[4]
         end += len(piece)
         pieces.append(piece)
@@ -77,7 +77,8 @@ def log_segment(data: bytes, after: Sealed | None, *, chained: bool) -> Sealed:
         return Sealed(data, 0, NO_SEGMENT)
     head = bytearray(data[: segment.HEADER_BYTES])
     if chained and after is not None:
-        _NEIGHBOURS.pack_into(head, _FIRST_LSN_OFFSET, after.next_lsn, *after.facts)
+        first_lsn = after.next_lsn & _MASK_64
+        _NEIGHBOURS.pack_into(head, _FIRST_LSN_OFFSET, first_lsn, *after.facts)
     seed = crc32c(head[:-4])
     CRC.pack_into(head, len(head) - 4, seed)
     first_lsn = _NEIGHBOURS.unpack_from(head, _FIRST_LSN_OFFSET)[0]

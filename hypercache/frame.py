@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
 from hypercache.checksum import crc32c
+from hypercache.options import MAX_LSN
 
 HEADER_BYTES = 32
 MAX_PAYLOAD_BYTES = 1 << 30
@@ -167,6 +168,8 @@ class Window:
             return "the checksum does not match"
         if flags or kind not in KINDS:
             return f"unknown kind {kind} or flags {flags}"
+        if lsn + op_count > MAX_LSN:
+            return f"its LSN {lsn} makes no sense"
         payload = frame[HEADER_BYTES:]
         return Frame(offset, lsn, synced_lsn, op_count, kind, crc, payload)
 

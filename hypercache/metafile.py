@@ -11,10 +11,11 @@ from typing import Any
 
 from hypercache.checksum import crc32c
 from hypercache.errors import CorruptionError
+from hypercache.options import MAX_LSN
 from hypercache.storage import Storage
 
 _MAX_BYTES = 1 << 20  # a sound one has a few hundred
-_MAX_NUMBER = (1 << 63) - 1  # so that no LSN counted on from here leaves its 64 bits
+_MAX_NUMBER = (1 << 63) - 1
 _MAX_DIGEST = (1 << 64) - 1
 
 
@@ -57,6 +58,11 @@ def check_values(
     """
     for name, low in least.items():
         value: Any = fields.get(name)
-        high = _MAX_DIGEST if name == "digest" else _MAX_NUMBER
-        if type(value) is not type(low) or not low <= value <= high:
+        if type(value) is not type(low) or not low <= value <= _highest(name):
             raise CorruptionError(path, f"its field {name} makes no sense", offset=0)
+
+
+def _highest(name: str) -> int:
+    if name.endswith("lsn"):
+        return MAX_LSN
+    return _MAX_DIGEST if name == "digest" else _MAX_NUMBER

@@ -12,6 +12,8 @@ KIB = 1024
 MIB = 1024 * KIB
 
 MAX_KEY_BYTES = 65_535
+# So that no LSN counted on from one that was read leaves its 64 bits.
+MAX_LSN = (1 << 62) - 1
 MAX_VALUE_BYTES = 512 * MIB
 
 

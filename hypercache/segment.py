@@ -28,6 +28,7 @@ from hypercache.frame import (
     Source,
 )
 from hypercache.frame import HEADER_BYTES as FRAME_HEADER_BYTES
+from hypercache.options import MAX_LSN
 from hypercache.storage import File
 
 SEGMENT_MAGIC = b"HCLOG\n"
@@ -86,6 +87,8 @@ class SegmentHeader:
         )
         if magic != SEGMENT_MAGIC or version != VERSION:
             raise UnsupportedFormatError(path, version, f"log format {VERSION}")
+        if first_lsn > MAX_LSN:
+            raise CorruptionError(path, "its first LSN makes no sense", offset=0)
         return cls(uuid, number, first_lsn, SealedFacts(length, digest))
 
 

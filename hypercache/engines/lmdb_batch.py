@@ -24,6 +24,7 @@ from hypercache.engines.envelope import (
 )
 from hypercache.errors import CorruptionError
 from hypercache.ops import Delete, KeyOp, Put, Touch
+from hypercache.options import MAX_LSN
 
 _META = b"state"
 
@@ -185,7 +186,8 @@ def maybe_state(data: bytes) -> StoreState | None:
     try:
         *numbers, crc = msgpack.unpackb(data)
         state = StoreState(*numbers)
-        return state if crc == crc32c(msgpack.packb(state)) else None
+        sound = state.checkpoint_lsn <= MAX_LSN
+        return state if sound and crc == crc32c(msgpack.packb(state)) else None
     except (ValueError, TypeError, msgpack.UnpackException):
         return None
 

@@ -20,11 +20,11 @@ from hypercache.engines.lmdb_layout import (
     Tree,
     decode_tree,
 )
+from hypercache.options import MAX_LSN
 from hypercache.recovery.lmdb_file import BadPage, Leaf, LmdbFile
 from hypercache.recovery.pages import Node
 
 _DATA, _META, STATE = b"data", b"meta", b"state"
-_LSN_LIMIT = 1 << 63
 MAX_BAD = 10_000
 
 
@@ -162,8 +162,7 @@ def _state(file: LmdbFile, record: Tree) -> StoreState | None:
 
 def state_in(data: bytes | None) -> StoreState | None:
     """Return what a record of the store says of itself, None if it cannot be right."""
-    state = maybe_state(data) if data else None
-    return state if state is not None and state.checkpoint_lsn < _LSN_LIMIT else None
+    return maybe_state(data) if data else None
 
 
 def _bad_node(file: LmdbFile, leaf: Leaf, node: Node) -> BadNode:
@@ -172,5 +171,5 @@ def _bad_node(file: LmdbFile, leaf: Leaf, node: Node) -> BadNode:
     lsn = None
     if len(head) == envelope.HEAD.size:
         lsn = envelope.HEAD.unpack(head)[3]
-        lsn = lsn if lsn < _LSN_LIMIT else None
+        lsn = lsn if lsn <= MAX_LSN else None
     return BadNode(leaf.number, offset, node.end - node.start, node.key, lsn)
