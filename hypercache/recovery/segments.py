@@ -186,7 +186,7 @@ def _take_frame(found: Survey, frame: Frame) -> None:
     found.frame_count += 1
     found.digest = (found.digest + frame.crc) & _DIGEST_MASK
     found.end, found.next_lsn = frame.end, frame.next_lsn
-    found.highest_lsn = max(found.highest_lsn, frame.next_lsn - 1, frame.synced_lsn)
+    found.highest_lsn = max(found.highest_lsn, frame.next_lsn - 1)
     found.footer_offset, found.sealed = None, False
 
 

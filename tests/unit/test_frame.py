@@ -31,7 +31,7 @@ def scanned(data, lsn=1):
 @given(
     seed=st.integers(0, 2**32 - 1),
     offset=st.integers(0, 300),
-    lsn=st.integers(0, 2**64 - 2),
+    lsn=st.integers(0, 2**62 - 2**32),
     synced=st.integers(0, 2**64 - 1),
     ops=st.integers(0, 2**32 - 1),
     kind=st.sampled_from(sorted(frame.KINDS)),
@@ -93,6 +93,12 @@ def test_unknown_kinds_and_flags_are_named(kind, flags):
     data = memoryview(bytes(START) + frame.CRC.pack(crc) + rest)
     found = frame.decode_at(data, START, SEED)
     assert found == f"unknown kind {kind} or flags {flags}"
+
+
+@pytest.mark.parametrize("lsn", [2**62, 2**62 - 1, 2**64 - 1])
+def test_an_lsn_past_62_bits_makes_no_sense_though_the_checksum_is_right(lsn):
+    data = memoryview(bytes(START) + encoded(lsn=lsn))
+    assert frame.decode_at(data, START, SEED) == f"its LSN {lsn} makes no sense"
 
 
 def test_a_scan_yields_all_frames_up_to_the_plain_end():

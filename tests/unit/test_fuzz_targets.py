@@ -14,6 +14,7 @@ from hypercache.log_reader import LogReader
 from tests.support.seeds import seeded, tell
 
 ROOT = Path(__file__).parents[2]
+REGRESSIONS = ROOT / "fuzz" / "regressions"
 MUTATION_COUNT = 250
 # Of those that open stores again and again: all of this takes a few seconds.
 FEWER = {"fuzz_wal": 80, "fuzz_aof": 80, "fuzz_recovery": 15}
@@ -64,6 +65,12 @@ def run(target, count):
 @every_target
 def test_every_seed_and_what_is_like_it_is_parsed_or_refused(target):
     run(target, FEWER.get(target, MUTATION_COUNT))
+
+
+@pytest.mark.parametrize("name", sorted(map(str, REGRESSIONS.rglob("*-*"))))
+def test_what_was_once_a_finding_is_none_any_more(name):
+    file = Path(name)
+    importlib.import_module(f"fuzz.{file.parent.name}").check(file.read_bytes())
 
 
 @every_target

@@ -89,6 +89,12 @@ def test_a_whole_header_of_another_version_is_no_damage():
         SegmentHeader.decode(data, "x")
 
 
+def test_a_first_lsn_past_62_bits_is_damage_though_the_checksum_is_right():
+    data = SegmentHeader(UUID, 1, 2**62).encode()
+    with pytest.raises(CorruptionError, match="its first LSN makes no sense"):
+        SegmentHeader.decode(data, "x")
+
+
 def test_lsns_are_handed_out_without_gaps():
     file, writer = written()
     assert writer.append(b"one", 1, 0) == 100
