@@ -176,7 +176,7 @@ MODULES = {
             "engines.lmdb_pages",
         ),
     ),
-    "engines.lmdb_trust": Place("engines", ("engines.lmdb_walk",)),
+    "engines.lmdb_trust": Place("engines", ("engines.lmdb_store", "engines.lmdb_walk")),
     "engines.lmdb_walk": Place(
         "engines",
         (

@@ -270,6 +270,6 @@ def _load(log: AofWriter, ahead: ReadAhead | None) -> MemoryTable:
     return loader.finish()
 
 
-def _create(storage: Storage, paths: StorePaths) -> None:
+def _create(storage: Storage, paths: StorePaths, _uuid: bytes) -> None:
     identity.make_empty(storage, paths.aof)
     manifests.store(storage, paths, Manifest())

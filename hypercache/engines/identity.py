@@ -144,7 +144,7 @@ def load_or_create(
     paths: StorePaths,
     options: Options,
     engine: str,
-    create: Callable[[], None],
+    create: Callable[[bytes], None],
 ) -> Identity:
     """Return the identity of the store; without one let `create` make its files.
 
@@ -161,7 +161,7 @@ def load_or_create(
     uuid = os.urandom(16).hex()
     identity = Identity(engine, uuid, CREATING, options.serializer)
     metafile.write(storage, paths.store, dataclasses.asdict(identity))
-    create()
+    create(identity.uuid_bytes)
     ready = dataclasses.replace(identity, state=READY)
     metafile.write(storage, paths.store, dataclasses.asdict(ready))
     return ready

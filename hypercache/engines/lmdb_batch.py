@@ -1,7 +1,7 @@
 """What one write transaction of an LMDB store does: entries, and the record of them.
 
-The record (LSN reached, number of entries, digest) is changed in the transaction that
-changes the entries, so the two never part.
+The record (LSN reached, number of entries, digest, whose store it is) is changed in
+the transaction that changes the entries, so the two never part.
 """
 
 from __future__ import annotations
@@ -36,6 +36,7 @@ class StoreState(NamedTuple):
     entry_count: int = 0
     digest: int = 0
     expiring_count: int = 0
+    uuid: bytes = b""
 
 
 class Transaction(Protocol):
@@ -68,7 +69,7 @@ class WriteBatch:
         self._data_path = data_path
         self._changed = False
         state = read_state(txn, meta, data_path)
-        self.lsn, self._count, self._digest, self._expiring = state
+        self.lsn, self._count, self._digest, self._expiring, self._uuid = state
 
     @property
     def transaction_id(self) -> int:
@@ -135,6 +136,11 @@ class WriteBatch:
         self._changed = True
         self._count = self._digest = self._expiring = 0
 
+    def belong_to(self, uuid: bytes) -> None:
+        """Note whose store this is."""
+        self._changed = True
+        self._uuid = uuid
+
     def reach(self, lsn: int) -> None:
         """Note the last LSN that this transaction contains."""
         self._changed = self._changed or lsn != self.lsn
@@ -144,7 +150,8 @@ class WriteBatch:
         """Write the record; without a change nothing, so that no commit is made."""
         if self._changed:
             digest = self._digest & DIGEST_MASK
-            state = StoreState(self.lsn, self._count, digest, self._expiring)
+            summary = self.lsn, self._count, digest, self._expiring
+            state = StoreState(*summary, self._uuid)
             self._txn.put(_META, pack_state(state), db=self._meta)
 
     def _made(

@@ -272,7 +272,7 @@ class LmdbReader(ReadOnlyEngine):
             marker, snapshot = checkpoint.load(self._storage, self._paths), None
             try:
                 snapshot = self._snapshot()
-                opening.refuse_older(self._paths, snapshot, marker)
+                lmdb_trust.refuse_other(self._paths, snapshot, marker, self._uuid)
                 cut = self._maybe_cut(snapshot)
             except BaseException as error:
                 if snapshot is not None:

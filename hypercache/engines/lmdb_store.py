@@ -10,6 +10,7 @@ import contextlib
 import errno
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from typing import Any, TypeVar
 
 import lmdb
@@ -200,6 +201,10 @@ class LmdbStore:
         if reached_lsn is not None:
             self.clear_dead_readers()  # or their pages would never be used again
         self.write(apply)
+
+    def belong_to(self, uuid: bytes) -> None:
+        """Note whose store this is, in one synced transaction."""
+        self.write(partial(WriteBatch.belong_to, uuid=uuid))
 
     def clear(self, reached_lsn: int) -> None:
         """Remove every entry and store the LSN, in one synced transaction."""

@@ -11,9 +11,10 @@ import dataclasses
 
 from hypercache.checksum import crc32c
 from hypercache.engines import lmdb_walk
+from hypercache.engines.lmdb_store import LmdbStore
 from hypercache.errors import CorruptionError
 from hypercache.options import MIB, Options, Verify
-from hypercache.paths import StorePaths
+from hypercache.paths import LMDB_DATA, StorePaths
 from hypercache.storage import Storage
 from hypercache.wal.checkpoint import Marker
 
@@ -64,6 +65,24 @@ def verify_lmdb(
         # Where no read finds it: in the list of free pages, say, for the next write.
         reason = "the file is not what the last close left"
         raise CorruptionError(paths.lmdb_data, reason)
+
+
+def refuse_other(
+    paths: StorePaths, store: LmdbStore, marker: Marker, uuid: bytes
+) -> None:
+    """Make sure that LMDB is that of this store, and has reached what was noted of it.
+
+    Raises:
+        CorruptionError: it is of another store, or shows an older snapshot.
+    """
+    state, txn = store.state(), store.transaction_id()
+    reached = state.checkpoint_lsn
+    if state.uuid != uuid:
+        reason = f"{LMDB_DATA} belongs to another store; put the right one back"
+        raise CorruptionError(paths.lmdb_data, reason, lsn=reached)
+    if reached < marker.checkpoint_lsn or txn < marker.lmdb_txn:
+        reason = f"{LMDB_DATA} is older than the checkpoint at {marker.checkpoint_lsn}"
+        raise CorruptionError(paths.lmdb_data, reason, lsn=reached)
 
 
 def _crc(storage: Storage, paths: StorePaths) -> int:

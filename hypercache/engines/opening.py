@@ -6,6 +6,7 @@ interrupted and repeated at any point: see "Crash cases" in docs/wal_format.md.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import logging
 from dataclasses import dataclass
@@ -16,12 +17,11 @@ from hypercache.engines.base import changed_entry
 from hypercache.engines.lmdb_store import LmdbStore
 from hypercache.engines.memtable import Memtable
 from hypercache.engines.slots import Absent, Slot, entry_of, slot_of
-from hypercache.errors import CorruptionError
 from hypercache.locking import DirectoryLock
 from hypercache.log_reader import TornTail
 from hypercache.ops import Clear, KeyOp, Op
 from hypercache.options import Options
-from hypercache.paths import LMDB_DATA, StorePaths
+from hypercache.paths import StorePaths
 from hypercache.storage import Storage
 from hypercache.wal import checkpoint
 from hypercache.wal.checkpoint import Marker
@@ -59,10 +59,12 @@ def open_store(storage: Storage, paths: StorePaths, options: Options) -> OpenedS
         raise
 
 
-def _create(storage: Storage, paths: StorePaths, options: Options) -> None:
+def _create(storage: Storage, paths: StorePaths, options: Options, uuid: bytes) -> None:
     for directory in (paths.wal, paths.lmdb):
         identity.make_empty(storage, directory)
-    LmdbStore(storage, paths.lmdb, options.map_bytes, create=True).close()
+    store = LmdbStore(storage, paths.lmdb, options.map_bytes, create=True)
+    with contextlib.closing(store):
+        store.belong_to(uuid)
     storage.sync_directory(paths.lmdb)
     checkpoint.store(storage, paths, lmdb_trust.as_left(storage, paths, Marker()))
 
@@ -75,7 +77,7 @@ def _recover(
     lock: DirectoryLock,
 ) -> OpenedStore:
     marker = checkpoint.load(storage, paths)
-    store = _open_lmdb(storage, paths, options, marker)
+    store = _open_lmdb(storage, paths, options, marker, uuid)
     try:
         # LMDB may be ahead of the marker. Whoever folds next must start from there: a
         # clear that it has passed would empty it again under entries of no memtable.
@@ -112,28 +114,20 @@ def notes_on(tail: TornTail | None, *, cut: bool = True) -> tuple[str, ...]:
 
 
 def _open_lmdb(
-    storage: Storage, paths: StorePaths, options: Options, marker: Marker
+    storage: Storage,
+    paths: StorePaths,
+    options: Options,
+    marker: Marker,
+    uuid: bytes,
 ) -> LmdbStore:
     lmdb_trust.verify_lmdb(storage, paths, options, marker)
     store = LmdbStore(storage, paths.lmdb, options.map_bytes, create=False)
     try:
-        refuse_older(paths, store, marker)
+        lmdb_trust.refuse_other(paths, store, marker, uuid)
     except BaseException:
         store.close()
         raise
     return store
-
-
-def refuse_older(paths: StorePaths, store: LmdbStore, marker: Marker) -> None:
-    """Make sure that LMDB has reached what was noted beside it.
-
-    Raises:
-        CorruptionError: it shows an older snapshot.
-    """
-    reached, txn = store.state().checkpoint_lsn, store.transaction_id()
-    if reached < marker.checkpoint_lsn or txn < marker.lmdb_txn:
-        reason = f"{LMDB_DATA} is older than the checkpoint at {marker.checkpoint_lsn}"
-        raise CorruptionError(paths.lmdb_data, reason, lsn=reached)
 
 
 def replay_op(memtable: Memtable, store: LmdbStore, lsn: int, op: Op) -> None:

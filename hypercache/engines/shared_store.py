@@ -7,6 +7,7 @@ clean. Everything may be interrupted and repeated at any point.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -19,7 +20,7 @@ from hypercache.engines.lmdb_store import LmdbStore
 from hypercache.errors import CorruptionError, DiskFullError, StorageError
 from hypercache.locking import DirectoryLock, WriterLock
 from hypercache.options import MIB, Options, SyncPolicy, Verify
-from hypercache.paths import LMDB_DATA, StorePaths
+from hypercache.paths import StorePaths
 from hypercache.storage import Storage
 from hypercache.wal import checkpoint
 from hypercache.wal.checkpoint import Marker
@@ -85,7 +86,7 @@ def metafile_problems(
         if found is None or found.get("uuid") != opened.uuid:
             yield Problem(paths.store, "it is missing or that of another store")
         # The marker first: the store only ever moves forward.
-        _refuse_older(paths, opened.store, checkpoint.load(storage, paths))
+        _refuse_other(paths, opened, checkpoint.load(storage, paths))
     except CorruptionError as error:
         yield Problem(error.path, error.reason, error.offset, error.lsn, error.key)
 
@@ -116,7 +117,7 @@ def _open_alone(
     lmdb_trust.verify_lmdb(storage, paths, options, marker)
     opened = _open_files(storage, paths, options, lock, found.uuid)
     try:
-        _refuse_older(paths, opened.store, marker)
+        _refuse_other(paths, opened, marker)
         checkpoint.store(storage, paths, _marker(opened.store))
         shared = lock.share()
     except BaseException:
@@ -139,7 +140,7 @@ def _join(
     marker = checkpoint.load(storage, paths)
     opened = _open_files(storage, paths, options, lock, found.uuid)
     try:
-        _refuse_older(paths, opened.store, marker)
+        _refuse_other(paths, opened, marker)
     except BaseException:
         _close_files(opened)
         raise
@@ -179,9 +180,11 @@ def _close_files(opened: SharedStore) -> None:
     opened.writer.close()
 
 
-def _create(storage: Storage, paths: StorePaths, options: Options) -> None:
+def _create(storage: Storage, paths: StorePaths, options: Options, uuid: bytes) -> None:
     identity.make_empty(storage, paths.lmdb)
-    LmdbStore(storage, paths.lmdb, options.map_bytes, create=True).close()
+    store = LmdbStore(storage, paths.lmdb, options.map_bytes, create=True)
+    with contextlib.closing(store):
+        store.belong_to(uuid)
     storage.sync_directory(paths.lmdb)
     storage.writer_lock(paths.writer, paths.turn).close()
     _note_clean(storage, paths)
@@ -192,11 +195,8 @@ def _raise_first(problems: list[Problem]) -> None:
         raise CorruptionError(found.path, found.reason, lsn=found.lsn, key=found.key)
 
 
-def _refuse_older(paths: StorePaths, store: LmdbStore, marker: Marker) -> None:
-    reached, txn = store.state().checkpoint_lsn, store.transaction_id()
-    if reached < marker.checkpoint_lsn or txn < marker.lmdb_txn:
-        reason = f"{LMDB_DATA} is older than the checkpoint at {marker.checkpoint_lsn}"
-        raise CorruptionError(paths.lmdb_data, reason, lsn=reached)
+def _refuse_other(paths: StorePaths, opened: SharedStore, marker: Marker) -> None:
+    lmdb_trust.refuse_other(paths, opened.store, marker, bytes.fromhex(opened.uuid))
 
 
 def _marker(store: LmdbStore) -> Marker:

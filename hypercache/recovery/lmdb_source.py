@@ -25,18 +25,29 @@ from hypercache.recovery.snapshots import BadNode, Snapshot
 from hypercache.storage import Storage
 from hypercache.wal.checkpoint import Marker
 
-_NAME = "lmdb/data.mdb"
+NAME = "lmdb/data.mdb"
 _PAGE_BYTES = 4096
+_STATELESS = {
+    Loss.NONE: "every entry is there",
+    Loss.POSSIBLE: "the entries may be those of an older state",
+    Loss.CERTAIN: "the entries are those of an older state",
+}
 
 
 @dataclass
 class LmdbSource:
-    """The entries of an LMDB store; `lsn` is the op up to which it has everything."""
+    """The entries of an LMDB store.
+
+    Attributes:
+        lsn: the op up to which it has everything.
+        newer: whether a newer state than the one that is read was there.
+    """
 
     storage: Storage
     path: str
     lsn: int = 0
     lsn_is_known: bool = True
+    newer: Loss = Loss.NONE
     findings: list[Finding] = field(default_factory=list)
     page_bytes: int = _PAGE_BYTES
     snapshot: Snapshot | None = None
@@ -47,6 +58,12 @@ class LmdbSource:
     def highest_lsn(self) -> int:
         """Return the highest LSN that an entry has."""
         return self.snapshot.highest_lsn if self.snapshot is not None else 0
+
+    @property
+    def uuid(self) -> bytes:
+        """Return whose store it says to be; empty where that is not known."""
+        state = self.snapshot.state if self.snapshot is not None else None
+        return state.uuid if state is not None else b""
 
     def puts(self, tell: Tell, bad: list[Finding]) -> Iterator[Item]:
         """Yield the entries that can be read as puts, each with its own LSN."""
@@ -72,9 +89,15 @@ class LmdbSource:
 
 
 def load(
-    storage: Storage, paths: StorePaths, marker: Marker | None, tell: Tell
+    storage: Storage,
+    paths: StorePaths,
+    marker: Marker | None,
+    uuid: bytes | None,
+    tell: Tell,
 ) -> LmdbSource:
     """Find the newest state in the file and go through it once.
+
+    A file that says to be of another store than `uuid` counts as if it were not there.
 
     Raises:
         StorageError: the file cannot be read.
@@ -83,13 +106,27 @@ def load(
     info = storage.info(paths.lmdb_data)
     if info is None or not info.size_bytes:
         reason = "the file is missing" if info is None else "the file is empty"
-        loss = Loss.CERTAIN if marker is None or marker.checkpoint_lsn else Loss.NONE
-        source.findings.append(Finding(Kind.MISSING_FILE, _NAME, reason, loss=loss))
-        source.lsn = marker.checkpoint_lsn if marker else 0
-        source.lsn_is_known = marker is not None
-        return source
+        return _without(source, marker, Kind.MISSING_FILE, reason)
     with storage.open_read(paths.lmdb_data) as opened:
         _Search(source, opened, marker, tell).run()
+    if uuid is None or source.uuid in (uuid, b""):
+        return source
+    reason = (
+        f"it belongs to the store {source.uuid.hex()}, not to {uuid.hex()}; put the "
+        "right one back, or if STORE is the wrong one, move that away"
+    )
+    left_out = LmdbSource(storage, paths.lmdb_data)
+    return _without(left_out, marker, Kind.FOREIGN_FILE, reason)
+
+
+def _without(
+    source: LmdbSource, marker: Marker | None, kind: Kind, reason: str
+) -> LmdbSource:
+    """Return a source without entries, and why there are none."""
+    loss = Loss.CERTAIN if marker is None or marker.checkpoint_lsn else Loss.NONE
+    source.findings.append(Finding(kind, NAME, reason, loss=loss))
+    source.lsn = marker.checkpoint_lsn if marker else 0
+    source.lsn_is_known = marker is not None
     return source
 
 
@@ -118,6 +155,7 @@ class _Search:
             chosen = Snapshot(NO_PAGE, 0)
             self._add(Kind.PAGE, reason, loss=Loss.CERTAIN)
         source.snapshot = chosen
+        source.newer = self._newer_than(chosen)
         meta = next((each for each in self._metas if each.txn == chosen.txn), None)
         if chosen.verified:
             self._note_harmless(chosen, meta)
@@ -125,12 +163,37 @@ class _Search:
             chosen = self._salvage(chosen, meta)
         self._settle_lsn(chosen)
 
+    def _newer_than(self, chosen: Snapshot) -> Loss:
+        """Tell whether a state that is newer than the chosen one is lost."""
+        if self._metas_agree and chosen.txn == self._metas[0].txn:
+            return Loss.NONE
+        if chosen.state is not None:
+            marker = self._marker
+            if marker and marker.clean and chosen.lsn == marker.checkpoint_lsn:
+                return Loss.NONE
+            # The two meta pages are those of the last two states.
+            others = [state.lsn for state in self._others(chosen) if state.state]
+            if others and chosen.lsn > max(others):
+                return Loss.NONE
+        return Loss.CERTAIN if self._metas_agree else Loss.POSSIBLE
+
+    def _others(self, chosen: Snapshot) -> Iterator[Snapshot]:
+        used, self._file.used = self._file.used, bytearray(self._file.page_count)
+        for meta in self._metas:
+            if meta.main.root != chosen.root:
+                yield snapshots.open_snapshot(self._file, meta.main.root, meta.txn)
+        self._file.used = used
+
+    @property
+    def _metas_agree(self) -> bool:
+        return len(self._metas) == 2 and self._metas[0].txn - self._metas[1].txn <= 1
+
     def _from_metas(self) -> tuple[Snapshot | None, bool]:
         """Return the state of the newest meta page, and whether it is the newest."""
         if not self._metas:
             return None, False
         newest = self._measured(self._metas[0].main.root, self._metas[0].txn)
-        if len(self._metas) < 2 or self._metas[0].txn - self._metas[1].txn > 1:
+        if not self._metas_agree:
             return newest, False
         if newest.state is None:
             return newest, True
@@ -138,15 +201,11 @@ class _Search:
         root, txn = self._metas[1].main.root, self._metas[1].txn
         other = snapshots.open_snapshot(self._file, root, txn)
         self._file.used = used
-        return newest, other.lsn <= newest.reached and not self._is_older(newest)
+        return newest, other.lsn <= newest.lsn and not self._is_older(newest)
 
     def _is_older(self, found: Snapshot) -> bool:
         """Tell whether a state is older than what was noted beside the file."""
-        marker = self._marker
-        if marker is None or found.reached >= marker.checkpoint_lsn:
-            return False
-        # Or else the file has moved on, and only the number in it is wrong.
-        return not found.txn >= marker.lmdb_txn > 0
+        return self._marker is not None and found.lsn < self._marker.checkpoint_lsn
 
     def _free_pages(self, meta: Meta) -> bytearray | None:
         return orphans.free_pages(self._file, meta, strict=False)
@@ -172,9 +231,9 @@ class _Search:
         return next((each for each in found if each.record is not None), None)
 
     def _note_metas(self) -> None:
-        count = len(self._metas)
-        if count == 2 and self._metas[0].txn - self._metas[1].txn <= 1:
+        if self._metas_agree:
             return
+        count = len(self._metas)
         reason = "the two meta pages contradict each other"
         if count < 2:
             reason = "both meta pages are" if not count else "one meta page is"
@@ -243,7 +302,7 @@ class _Search:
         reason = "the stored value does not match its checksum"
         finding = Finding(
             Kind.VALUE,
-            _NAME,
+            NAME,
             reason,
             node.offset,
             node.length,
@@ -270,10 +329,9 @@ class _Search:
         if belong is None and again.record is not None:
             belong = again.record.entry_count
             if belong == count and not again.bad_pages and not again.bad_nodes:
-                reason = (
-                    "what the store says of itself is damaged; every entry is there"
-                )
-                self._add(Kind.COUNT, reason)
+                reason = "what the store says of itself is damaged; "
+                reason += _STATELESS[self._source.newer]
+                self._add(Kind.COUNT, reason, loss=self._source.newer)
                 return
         if belong is None:
             reason = f"{count} entries were found; how many belong is not known"
@@ -292,18 +350,13 @@ class _Search:
             source.lsn, source.lsn_is_known = known, marker is not None
             return
         source.lsn = chosen.lsn
-        if chosen.lsn >= known:
-            return
         if not self._is_older(chosen):
-            reason = f"it says that it has reached LSN {chosen.lsn}, not {known}"
-            self._add(Kind.COUNT, reason)
-            source.lsn = known
             return
         reason = f"it is older than the checkpoint at LSN {known}"
         self._source.findings.append(
             Finding(
                 Kind.OLDER,
-                _NAME,
+                NAME,
                 reason,
                 first_lsn=chosen.lsn + 1,
                 last_lsn=known,
@@ -331,6 +384,6 @@ class _Search:
         loss: Loss = Loss.NONE,
         kept: bool = False,
     ) -> None:
-        finding = Finding(kind, _NAME, reason, offset, length_bytes, loss=loss)
+        finding = Finding(kind, NAME, reason, offset, length_bytes, loss=loss)
         finding = dataclasses.replace(finding, keys=keys, kept=kept)
         self._source.findings.append(finding)

@@ -43,7 +43,7 @@ def write(
     if engine == "memory":
         _write_base(storage, copy, uuid, entries, lsn)
         return
-    txn = _write_lmdb(storage, copy, entries, lsn)
+    txn = _write_lmdb(storage, copy, uuid, entries, lsn)
     if engine == "hybrid":
         storage.make_directory(copy.wal)
     marker = Marker(checkpoint_lsn=lsn, next_lsn=lsn + 1, lmdb_txn=txn)
@@ -89,12 +89,17 @@ def _write_base(
 
 
 def _write_lmdb(
-    storage: Storage, copy: StorePaths, entries: Iterable[EntryPut], lsn: int
+    storage: Storage,
+    copy: StorePaths,
+    uuid: bytes,
+    entries: Iterable[EntryPut],
+    lsn: int,
 ) -> int:
     """Write the LMDB file and return the number of its last transaction."""
     storage.make_directory(copy.lmdb)
     store = LmdbStore(storage, copy.lmdb, _MAP_BYTES, create=True)
     with contextlib.closing(store):
+        store.belong_to(uuid)
         batch: list[tuple[int, KeyOp]] = []
         batch_bytes = 0
         for op_lsn, put in entries:

@@ -64,7 +64,7 @@ class Snapshot:
     @property
     def verified(self) -> bool:
         """Tell whether every entry of this state was found, and no other."""
-        return self.state is not None and tuple(self.state[1:]) == self.found
+        return self.state is not None and tuple(self.state[1:4]) == self.found
 
     @property
     def found(self) -> tuple[int, int, int]:
@@ -75,11 +75,6 @@ class Snapshot:
     def lsn(self) -> int:
         """Return the LSN reached, 0 where it is not known."""
         return self.state.checkpoint_lsn if self.state else 0
-
-    @property
-    def reached(self) -> int:
-        """Return the LSN reached, also where what the store says of it is too low."""
-        return max(self.lsn, self.highest_lsn)
 
     def add(self, entry: Stored, data_digest: int) -> None:
         """Count an entry in."""

@@ -166,10 +166,16 @@ class _Reading:
         )
         self._note(found, "CHECKPOINT", "the files themselves say which of them count")
         marker = Marker(**found.fields) if found.fields is not None else None
-        below = lmdb_source.load(self.storage, paths, marker, self.tell)
+        uuid = _uuid_bytes(source.identity)
+        below = lmdb_source.load(self.storage, paths, marker, uuid, self.tell)
         source.below = below
+        if uuid is None and below.uuid:
+            uuid = below.uuid
+            self._name(uuid)
         if source.identity.engine == "persistent":
-            below.findings = list(map(_without_log, below.findings))
+            clean = marker is not None and marker.clean
+            below.findings = [_without_log(each, clean) for each in below.findings]
+            below.findings += _newer_lost(below)
         source.findings += below.findings
         if marker is not None and not marker.clean:
             self._note_unclean("CHECKPOINT")
@@ -177,7 +183,6 @@ class _Reading:
             known = marker.checkpoint_lsn if marker else 0
             source.next_lsn = max(below.lsn, known) + 1
             return
-        uuid = _uuid_bytes(source.identity)
         extent = marker.extent if marker else None
         self._load_log(paths.wal_log, extent, self._floor_lsn(below, marker), uuid)
         assert source.log is not None
@@ -222,9 +227,11 @@ class _Reading:
         source.findings += found.findings
         source.next_lsn = found.next_lsn
         if found.uuid is not None and not source.identity.uuid:
-            source.identity = dataclasses.replace(
-                source.identity, uuid=found.uuid.hex()
-            )
+            self._name(found.uuid)
+
+    def _name(self, uuid: bytes) -> None:
+        identity = self.source.identity
+        self.source.identity = dataclasses.replace(identity, uuid=uuid.hex())
 
     def _with_newer(self, log: LogPaths, extent: Extent, numbers: list[int]) -> Extent:
         """Count the segments that hold something and that no metafile knows."""
@@ -263,11 +270,26 @@ class _Reading:
         self.source.findings.append(Finding(Kind.UNCLEAN, name, reason, need=Need.OPEN))
 
 
-def _without_log(finding: Finding) -> Finding:
-    """Return what it means to be older where no log continues LMDB."""
+def _without_log(finding: Finding, clean: bool) -> Finding:
+    """Return what it means to be older or not there where no log continues LMDB."""
     if finding.kind is Kind.OLDER:
         return dataclasses.replace(finding, loss=Loss.CERTAIN)
+    gone = finding.kind in (Kind.MISSING_FILE, Kind.FOREIGN_FILE)
+    if gone and finding.loss is Loss.NONE and not clean:
+        # Its marker is that of the last open: what came after is not known.
+        return dataclasses.replace(finding, loss=Loss.POSSIBLE)
     return finding
+
+
+def _newer_lost(below: LmdbSource) -> list[Finding]:
+    """Return what is said of a newer state of LMDB, which no log makes up for."""
+    known = any(each.kind is Kind.OLDER for each in below.findings)
+    if known or below.newer is Loss.NONE:
+        return []
+    reason = f"a newer state than the one at LSN {below.lsn} is lost"
+    if below.newer is Loss.POSSIBLE:
+        reason = f"a newer state than the one at LSN {below.lsn} may be lost"
+    return [Finding(Kind.OLDER, lmdb_source.NAME, reason, loss=below.newer)]
 
 
 def _refuse_no_store(storage: Storage, paths: StorePaths) -> None:
@@ -297,7 +319,7 @@ def _identity(
 def _note_identity(source: Source, found: metafiles.Metafile) -> None:
     identity = source.identity
     if not identity.uuid:
-        # No file but STORE has it where there is no log, and nothing depends on it.
+        # No file is left that has it, so nothing depends on it.
         source.identity = dataclasses.replace(identity, uuid=bytes(16).hex())
     extra = f"it is a store of the engine {identity.engine!r} by its files"
     if identity.serializer is None:

@@ -59,9 +59,9 @@ def identity_in(storage: Storage, paths: StorePaths) -> dict[str, Any]:
         engine = "hybrid"
     elif storage.is_directory(paths.lmdb):
         engine = "persistent"
-    # The logs are better witnesses of the uuid: their headers have checksums.
-    if engine != "persistent":
-        uuid = None if _has_segments(storage, paths) else uuid
+    # They are of the uuid too: headers of logs and the record of LMDB have checksums.
+    if storage.info(paths.lmdb_data) is not None or _has_segments(storage, paths):
+        uuid = None
     return {"engine": engine, "uuid": uuid or "", "serializer": serializer}
 
 

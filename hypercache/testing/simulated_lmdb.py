@@ -43,13 +43,13 @@ class SimStore:
                 "open it before or after"
             )
         self._disk, self._path = storage, f"{path}/{LMDB_DATA}"
-        self._txn, self._lsn = 0, 0
+        self._txn, self._lsn, self._uuid = 0, 0, b""
         self._entries: _Entries = {}
         if create:
             storage.create(self._path, mapped=False).close()
             self._commit({}, 0)
         else:
-            self._txn, self._lsn, self._entries = msgpack.unpackb(
+            self._txn, self._lsn, self._uuid, self._entries = msgpack.unpackb(
                 storage.read(self._path), use_list=False
             )
 
@@ -72,7 +72,7 @@ class SimStore:
     def state(self) -> StoreState:
         """Return the LSN reached, and counts."""
         expiring = sum(entry[1] > 0 for entry in self._entries.values())
-        return StoreState(self._lsn, len(self._entries), 0, expiring)
+        return StoreState(self._lsn, len(self._entries), 0, expiring, self._uuid)
 
     def count_and_present(self, keys: Iterable[bytes]) -> tuple[StoreState, int]:
         """Return the state, and how many of the keys are there."""
@@ -90,6 +90,11 @@ class SimStore:
                 entries[op.key] = (*entry, lsn)
         self._commit(entries, self._lsn if reached_lsn is None else reached_lsn)
 
+    def belong_to(self, uuid: bytes) -> None:
+        """Note whose store this is, in one transaction."""
+        self._uuid = uuid
+        self._commit(self._entries, self._lsn)
+
     def clear(self, reached_lsn: int) -> None:
         """Remove every entry in one transaction."""
         self._commit({}, reached_lsn)
@@ -106,7 +111,7 @@ class SimStore:
         """Do nothing: nothing is open."""
 
     def _commit(self, entries: _Entries, lsn: int) -> None:
-        data = msgpack.packb((self._txn + 1, lsn, entries))
+        data = msgpack.packb((self._txn + 1, lsn, self._uuid, entries))
         self._disk.commit(self._path, data)
         # Only now: a transaction that failed has changed nothing.
         self._txn, self._lsn, self._entries = self._txn + 1, lsn, entries
@@ -124,7 +129,7 @@ class SimSnapshot(SimStore):
 
         LMDB counts its transactions anew in a copy.
         """
-        data = msgpack.packb((1, self._lsn, self._entries))
+        data = msgpack.packb((1, self._lsn, self._uuid, self._entries))
         with contextlib.closing(
             self._disk.create(f"{path}/{LMDB_DATA}", mapped=False)
         ) as file:
@@ -136,15 +141,15 @@ class SimSource(LmdbSource):
 
     def puts(self, *_arguments: object) -> Iterator[Item]:
         """Yield the entries as puts, each with its own LSN."""
-        _, _, entries = self.contents()
+        entries = self.contents()[-1]
         for key, (value, expires_at_ms, lsn) in entries.items():
             yield lsn, Put(key, value, expires_at_ms)
 
-    def contents(self) -> tuple[int, int, _Entries]:
-        """Return transaction, LSN and entries."""
+    def contents(self) -> tuple[int, int, bytes, _Entries]:
+        """Return transaction, LSN, uuid and entries."""
         data = self.storage.read(self.path)
-        txn, lsn, entries = msgpack.unpackb(data, use_list=False)
-        return txn, lsn, entries
+        txn, lsn, uuid, entries = msgpack.unpackb(data, use_list=False)
+        return txn, lsn, uuid, entries
 
 
 @contextlib.contextmanager

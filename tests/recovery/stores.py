@@ -15,9 +15,10 @@ from hypercache import Cache, ops, recovery
 from hypercache.engines import open_engine
 from hypercache.ops import Clear, Delete, Put
 from hypercache.options import Options
-from hypercache.recovery import sources
+from hypercache.recovery import snapshots, sources
 from hypercache.recovery.entries import Entries
 from hypercache.recovery.findings import Finding, Loss, worst_loss
+from hypercache.recovery.lmdb_file import LmdbFile, metas_of
 from hypercache.segment import SegmentReader
 from hypercache.storage import OsStorage
 
@@ -105,6 +106,16 @@ def build_lmdb(
                     _write_any(batch, rng, count)
     shutil.copytree(live, path)
     shutil.rmtree(live)
+
+
+def leaf_pages(data: Path) -> list[int]:
+    """Return the numbers of the pages that hold the entries, in order of the keys."""
+    with STORAGE.open_read(str(data)) as opened:
+        [meta, *_] = metas_of(opened)
+        file = LmdbFile(opened, meta.page_bytes)
+        found = snapshots.open_snapshot(file, meta.main.root, meta.txn)
+        numbers = [leaf.number for leaf, _, _ in snapshots.entries(file, found)]
+    return list(dict.fromkeys(numbers))
 
 
 def replayed(items: Iterable[tuple[int, ops.Op]]) -> Contents:

@@ -10,7 +10,7 @@ from hypercache.errors import StorageError
 from hypercache.os_errors import translated
 from hypercache.recovery.findings import Loss
 from hypercache.storage import OsStorage
-from tests.recovery.stores import build, build_lmdb, contents
+from tests.recovery.stores import build, build_lmdb, contents, leaf_pages
 from tests.support.tracing import needs_strace, skip_unless_traceable, trace
 
 BLOCK = 4096
@@ -97,12 +97,14 @@ def test_a_log_gives_all_but_what_was_in_the_bad_blocks(
     assert unreadable(examination) == unreadable(report)
 
 
-@pytest.mark.parametrize("at", [0, BLOCK, 4 * BLOCK, 9 * BLOCK])
+@pytest.mark.parametrize("page", ["meta", "first leaf", "last leaf"])
 def test_lmdb_gives_what_it_would_with_zeros_in_the_bad_block(
-    tmp_path, at, in_this_process
+    tmp_path, page, in_this_process
 ):
     build_lmdb(tmp_path / "store", 300)
     data = tmp_path / "store" / "lmdb" / "data.mdb"
+    leaves = leaf_pages(data)
+    at = BLOCK * {"meta": 0, "first leaf": leaves[0], "last leaf": leaves[-1]}[page]
     disk = BadBlocks(data, [at])
     report = recovery.salvage(disk, str(tmp_path / "store"), str(tmp_path / "out"))
     assert unreadable(report) == [("lmdb/data.mdb", at, BLOCK)]
@@ -170,12 +172,14 @@ def test_a_disk_that_gets_worse_meanwhile_loses_nothing_without_a_word(
     if engine == "persistent":
         build_lmdb(path, 300)
         file = path / "lmdb" / "data.mdb"
+        blocks = [BLOCK * page for page in leaf_pages(file)[:3]]
     else:
         file = build(path, engine, 200, killed=engine == "hybrid").log
+        blocks = [BLOCK, 2 * BLOCK, 9 * BLOCK]
     whole, told, refused = contents(path, engine), 0, 0
     reads = 0
     while True:
-        disk = GettingWorse(file, [BLOCK, 2 * BLOCK, 9 * BLOCK], reads)
+        disk = GettingWorse(file, blocks, reads)
         out = tmp_path / f"out{reads}"
         try:
             report = recovery.salvage(disk, str(path), str(out))

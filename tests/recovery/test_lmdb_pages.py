@@ -16,6 +16,7 @@ from hypercache.recovery.lmdb_file import LmdbFile, metas_of
 from tests.recovery.stores import (
     EVERY_BYTE,
     STORAGE,
+    Read,
     build_lmdb,
     contents,
     flipped,
@@ -181,15 +182,20 @@ def test_every_length_of_a_small_file_can_be_read(tmp_path):
     build_lmdb(store, 8)
     data = store / "lmdb" / "data.mdb"
     expected = read(store).contents
-    rng = random.Random(SEED)
-    for length in rng.sample(range(data.stat().st_size), 60):
+    for length in range(0, data.stat().st_size, 509):
         copy = tmp_path / "copy"
         shutil.copytree(store, copy)
         os.truncate(copy / "lmdb" / "data.mdb", length)
         found = read(copy)
-        older = [each for each in found.findings if each.kind is Kind.OLDER]
         # Where the newest state is gone as a whole, the one before it is used.
-        assert older or found.contents.items() <= expected.items(), length
+        older = not found.contents.items() <= expected.items()
+        assert not older or is_told(found, "older"), length
         assert found.loss is not Loss.NONE or found.contents == expected, length
-        assert all(each.loss is Loss.CERTAIN for each in older), length
         shutil.rmtree(copy)
+
+
+def is_told(found: Read, word: str) -> bool:
+    """Tell whether a certain loss is reported in a line with this word."""
+    return any(
+        each.loss is Loss.CERTAIN and word in each.reason for each in found.findings
+    )

@@ -132,7 +132,7 @@ def test_a_new_store_begins_with_empty_directories(paths):
 def test_a_store_is_ready_only_when_its_files_are_made(paths):
     storage, states = OsStorage(), []
 
-    def create():
+    def create(_uuid):
         states.append(identity.load_identity(storage, paths).state)
 
     made = identity.load_or_create(storage, paths, Options.resolve(), "memory", create)
@@ -149,7 +149,7 @@ def test_a_store_is_ready_only_when_its_files_are_made(paths):
 def test_a_creation_that_failed_starts_over_under_another_name(paths):
     storage, uuids = OsStorage(), []
 
-    def fail():
+    def fail(_uuid):
         uuids.append(identity.load_identity(storage, paths).uuid)
         raise OSError("no files today")
 

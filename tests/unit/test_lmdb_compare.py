@@ -2,7 +2,7 @@
 
 import pytest
 
-from hypercache.engines import envelope, lmdb_walk, opening, shared_store
+from hypercache.engines import envelope, lmdb_trust, lmdb_walk
 from hypercache.engines.envelope import DIGEST_MASK
 from hypercache.engines.lmdb_batch import StoreState
 from hypercache.engines.lmdb_store import LmdbStore
@@ -13,6 +13,7 @@ from hypercache.storage import OsStorage
 from hypercache.wal.checkpoint import Marker
 
 LONG = b"k" * 600
+UUID = bytes(range(16))
 
 
 def walked(*entries):
@@ -92,21 +93,34 @@ def test_a_record_that_says_something_else_is_told(field):
     assert reason.startswith("it holds 3 entries where")
 
 
-@pytest.mark.parametrize(
-    "refuse_older", [opening.refuse_older, shared_store._refuse_older]
-)
-def test_a_store_must_have_reached_what_was_noted_beside_it(tmp_path, refuse_older):
+@pytest.fixture
+def reached_2(tmp_path):
+    """Return the paths of a store that has reached LSN 2, and its LMDB."""
     storage, paths = OsStorage(), StorePaths(str(tmp_path))
     storage.make_directory(paths.lmdb)
     store = LmdbStore(storage, paths.lmdb, 1 << 20, create=True)
+    store.belong_to(UUID)
     store.fold([(1, Put(b"a", b"1")), (2, Put(b"b", b"2"))], 2)
+    yield paths, store
+    store.close()
+
+
+def test_a_store_must_have_reached_what_was_noted_beside_it(reached_2):
+    paths, store = reached_2
     txn = store.transaction_id()
     for lsn, number in ((0, 0), (2, txn), (1, txn - 1)):
-        refuse_older(paths, store, Marker(checkpoint_lsn=lsn, lmdb_txn=number))
+        marker = Marker(checkpoint_lsn=lsn, lmdb_txn=number)
+        lmdb_trust.refuse_other(paths, store, marker, UUID)
     for lsn, number in ((3, 0), (0, txn + 1)):
+        marker = Marker(checkpoint_lsn=lsn, lmdb_txn=number)
         with pytest.raises(
             CorruptionError, match="older than the checkpoint"
         ) as caught:
-            refuse_older(paths, store, Marker(checkpoint_lsn=lsn, lmdb_txn=number))
+            lmdb_trust.refuse_other(paths, store, marker, UUID)
         assert caught.value.lsn == 2
-    store.close()
+
+
+@pytest.mark.parametrize("other", [bytes(16), UUID[:-1] + b"!"])
+def test_a_store_must_be_the_one_that_was_asked_for(reached_2, other):
+    with pytest.raises(CorruptionError, match="belongs to another store"):
+        lmdb_trust.refuse_other(*reached_2, Marker(), other)

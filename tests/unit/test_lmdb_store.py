@@ -261,7 +261,7 @@ def test_touch_keeps_the_value_and_makes_no_key(store):
     store.fold([(1, Put(b"a", b"1")), (2, Touch(b"a", 9)), (3, Touch(b"b", 9))], 3)
     assert store.get(b"a") == (b"a", b"1", 9, 2)
     assert store.get(b"b") is None
-    assert store.state()[1:] == fresh_walk(store)
+    assert store.state()[1:4] == fresh_walk(store)
 
 
 def test_a_fold_in_steps_reaches_its_lsn_only_with_the_last(store):
@@ -289,7 +289,7 @@ def test_bookkeeping_equals_a_fresh_walk_after_any_folds(tmp_path_factory, folds
         store.fold(numbered, lsn)
         for at, op in numbered:
             apply_to(model, at, op)
-    assert store.state() == (lsn, *fresh_walk(store))
+    assert store.state() == (lsn, *fresh_walk(store), b"")
     found, _ = store.scan_step(None, None, reverse=False)
     assert {entry.key: entry[1:] for entry in found} == model
     assert [entry.key for entry in found] == sorted(model)
