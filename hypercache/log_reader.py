@@ -16,7 +16,7 @@ from hypercache.frame import Run
 from hypercache.ops import Op, Unpacked
 from hypercache.paths import LogPaths
 from hypercache.read_file import ReadFile
-from hypercache.segment import NO_SEGMENT, SealedFacts, SegmentReader
+from hypercache.segment import NO_SEGMENT, SealedFacts, SegmentReader, is_only_begun
 from hypercache.storage import Storage
 
 
@@ -221,18 +221,11 @@ class LogReader:
         if not beyond:
             return
         path = self._paths.segment(beyond[0])
-        if beyond != [active + 1] or self._holds_frames(path):
+        with self._storage.open_read(path) as file:
+            begun = is_only_begun(file)
+        if beyond != [active + 1] or not begun:
             reason = "the segment is newer than what names the segments knows"
             raise CorruptionError(path, reason)
-
-    def _holds_frames(self, path: str) -> bool:
-        with self._storage.open_read(path) as file:
-            try:
-                reader = SegmentReader(file, path)
-            except CorruptionError:
-                return False  # its creation did not reach the medium: it was empty
-            holds_frames = any(True for _ in reader) or reader.sealed
-            return holds_frames or reader.hole is not None
 
     def _runs(self, reader: SegmentReader, file: ReadFile) -> Iterator[Run]:
         yield from reader.runs()

@@ -26,6 +26,7 @@ from hypercache.frame import (
     FrameScanner,
     Run,
     Source,
+    Window,
 )
 from hypercache.frame import HEADER_BYTES as FRAME_HEADER_BYTES
 from hypercache.options import MAX_LSN
@@ -194,6 +195,11 @@ def footer_bytes(seed: int, offset: int, lsns: LsnRange, digest: int) -> bytes:
     payload = msgpack.packb([next_lsn - first_lsn, next_lsn - 1, digest])
     kind = frame.KIND_FOOTER
     return frame.encode(seed, offset, next_lsn, synced_lsn, 0, kind, payload)[1]
+
+
+def is_only_begun(file: Source) -> bool:
+    """Tell whether nothing behind the header was ever written."""
+    return Window(file).is_zero_from(HEADER_BYTES)
 
 
 class SegmentReader:

@@ -22,7 +22,7 @@ from hypercache.inspection.layout import (
 )
 from hypercache.log_reader import Extent, TornTail
 from hypercache.read_file import ReadFile
-from hypercache.segment import HEADER_BYTES, SealedFacts, SegmentReader
+from hypercache.segment import HEADER_BYTES, SealedFacts, SegmentReader, is_only_begun
 from hypercache.storage import Storage
 
 
@@ -241,7 +241,7 @@ class LogWalk:
         try:
             reader = SegmentReader(open_file, file.path, limit)
         except (CorruptionError, UnsupportedFormatError) as error:
-            self._note_header(file, error)
+            self._note_header(file, open_file, error)
             return None
         header = reader.header
         if self._uuid is None:
@@ -258,21 +258,23 @@ class LogWalk:
         return FileWalk(file, open_file, extent, self._storage, reader, limit)
 
     def _note_header(
-        self, file: LogFile, error: CorruptionError | UnsupportedFormatError
+        self,
+        file: LogFile,
+        open_file: ReadFile,
+        error: CorruptionError | UnsupportedFormatError,
     ) -> None:
-        damaged = isinstance(error, CorruptionError)
-        if file.role is Role.UNNAMED and damaged and self._may_be_begun(file):
+        unnamed = file.role is Role.UNNAMED and isinstance(error, CorruptionError)
+        if unnamed and self._may_be_begun(file, open_file):
             # Its creation did not reach the medium, so nothing was in it.
             self.notes.append(f"{file.path} was begun and holds nothing")
             return
         reason = error.reason if isinstance(error, CorruptionError) else str(error)
         self._skip(file, reason)
 
-    def _may_be_begun(self, file: LogFile) -> bool:
+    def _may_be_begun(self, file: LogFile, open_file: ReadFile) -> bool:
         """Tell whether a crash can leave this file that nothing names."""
-        return file.path.endswith(".base") or (
-            file.number == self._extent.active_segment + 1
-        )
+        is_next = file.number == self._extent.active_segment + 1
+        return file.path.endswith(".base") or (is_next and is_only_begun(open_file))
 
     def _skip(self, file: LogFile, reason: str) -> None:
         problem = Problem(file.path, reason, 0, length_bytes=file.size_bytes)

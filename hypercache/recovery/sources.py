@@ -26,7 +26,7 @@ from hypercache.recovery.findings import Finding, Kind, Loss, Need
 from hypercache.recovery.history import History
 from hypercache.recovery.lmdb_source import LmdbSource
 from hypercache.recovery.segments import Tell
-from hypercache.segment import HEADER_BYTES, SegmentHeader
+from hypercache.segment import HEADER_BYTES, SegmentHeader, is_only_begun
 from hypercache.storage import Storage
 from hypercache.wal.checkpoint import Marker
 
@@ -240,12 +240,9 @@ class _Reading:
             return extent
         name = log.segment(beyond[0]).removeprefix(f"{self.paths.root}/")
         if len(beyond) == 1 and beyond[0] == extent.active_segment + 1:
-            unknown = History(self.storage, self.paths.root, Extent(), None)
-            history.load(self.storage, log, unknown, beyond, self.tell)
-            if not any(
-                each.frame_count or (each.header is not None and each.holes)
-                for each in unknown.segments
-            ):
+            with self.storage.open_read(log.segment(beyond[0])) as file:
+                begun = is_only_begun(file)
+            if begun:
                 reason = "it was begun and holds nothing"
                 self.source.findings.append(
                     Finding(Kind.LEFTOVER, name, reason, need=Need.NOTHING)

@@ -294,9 +294,17 @@ def test_a_segment_that_nothing_names_and_that_holds_something_is_refused(marker
     assert verdicts(disk, marker) == (True, True)
 
 
-def test_a_segment_that_nothing_names_and_that_was_just_begun_is_not(marker):
+def test_its_header_being_damaged_as_well_is_no_excuse(marker):
+    # Found by fuzzing: with it the segment passed for one that was just begun.
     disk = disk_with({})
-    written(disk, 1, 1, [])
+    written(disk, 1, 1, [PUT], flip=0)
+    assert verdicts(disk, marker) == (True, True)
+
+
+@pytest.mark.parametrize("flip", [None, 0])
+def test_a_segment_that_nothing_names_and_that_was_just_begun_is_not(marker, flip):
+    disk = disk_with({})
+    written(disk, 1, 1, [], flip=flip)
     assert verdicts(disk, marker) == (False, False)
 
 
