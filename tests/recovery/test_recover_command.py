@@ -231,6 +231,8 @@ from hypercache.recovery import output
 def interrupt(*_):
     os.kill(os.getpid(), signal.SIGINT)
 output.verify = interrupt
+# A shell ignores it for what it runs in the background, and that is inherited.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 main()
 """
     done = subprocess.run(
