@@ -32,6 +32,8 @@ HEADER = struct.Struct("<IIQQIBBH")
 # The same without `synced_lsn`; the last three fields as one number.
 RUN = struct.Struct("<IIQ8xII")
 _OPS_REST = KIND_OPS | MAGIC << 16
+# No window has ops enough to get from here past the highest LSN.
+_RUN_LSN = MAX_LSN // 2
 _PAYLOAD = slice(HEADER_BYTES - CRC.size, None)  # of what the CRC covers
 assert RUN.size == HEADER_BYTES
 assert CRC.size + REST.size == HEADER.size == HEADER_BYTES
@@ -263,6 +265,8 @@ class FrameScanner:
         to say, and the run ends where an offset no longer fits the seed.
         """
         window, lsn = self._window, self.next_lsn
+        if lsn > _RUN_LSN:
+            return None
         data, at = window.data, self.offset - window.base
         room = min(len(data), window.end - window.base)
         base, seed = window.base & SEED_MASK, self._seed

@@ -6,6 +6,7 @@ from crc32c import crc32c
 from hypercache import frame, segment
 from hypercache.errors import UnsupportedFormatError
 from hypercache.frame import CRC, HEADER_BYTES, REST, Frame, FrameScanner
+from hypercache.options import MAX_LSN
 from hypercache.segment import NO_SEGMENT, SegmentHeader, SegmentReader, seed_of
 
 SEED = 0x12345678
@@ -57,6 +58,21 @@ def test_a_run_ends_where_the_lsns_have_a_gap(lsn):
     count, hole = assert_alike(log_of((1, 1), (lsn, 1), (lsn + 1, 1)))
     assert count == 1
     assert "must follow" in hole.reason
+
+
+def test_next_to_the_last_lsn_there_is_both_ways_stop_at_the_same_frame():
+    # Runs went on past it, and what an open replayed a recovery took for damage.
+    first = MAX_LSN - 2
+    head = SegmentHeader(bytes(16), 1, first).encode()
+    data = head
+    for lsn in range(first, first + 5):
+        place = seed_of(head), len(data), lsn, 0, 1, frame.KIND_OPS, b"payload"
+        data += frame.encode(*place)[1]
+    single, many = SegmentReader(data, "x"), SegmentReader(data, "x")
+    assert len(list(single)) == 2
+    assert sum(len(run.payloads) for run in many.runs()) == 2
+    assert single.hole == many.hole
+    assert "makes no sense" in single.hole.reason
 
 
 def test_a_frame_that_ends_behind_the_data_is_none_whatever_its_checksum_says():
