@@ -1,0 +1,145 @@
+"""S3-FIFO that learns how long a newcomer is to be watched.
+
+Yang et al., "FIFO queues are all you need for cache eviction", SOSP 2023: a newcomer
+enters a small queue, and moves to the main one if it is asked for again before it comes
+out; the main queue gives its keys another round for each time they were asked for. A
+ghost, a key evicted lately, goes to the main queue at once.
+
+The paper's small queue holds a tenth. What is best is another share on each load: a
+scan wants it short, bursts want it long. So each miss of a key that was evicted only
+just now, which a slightly longer queue would have kept, moves the border between the
+queues by a fraction of a key: as ARC does (Megiddo and Modha, FAST 2003), but only
+ghosts at the very border vote, because only they tell what a small move would bring.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections import deque
+
+from hypercache.eviction.ghosts import Ghosts
+from hypercache.eviction.policy import EvictionPolicy
+from hypercache.eviction.queues import Queues
+
+SMALL, MAIN = 0, 1
+MOST_ROUNDS = 3  # the paper's two bits a key
+FIRST_SHARE, LEAST_SHARE, LARGEST_SHARE = 0.1, 0.01, 0.9
+STEP = 0.3  # of a key, for each vote
+AT_BORDER = 0.1  # so many evictions of a queue back, as a share of all keys, vote
+REACH = 1.5  # ghosts are known for so many evictions, as a share of all keys
+UNREAD = 1 << 14  # hits that wait to be counted; with more the oldest are forgotten
+
+
+class S3Fifo(EvictionPolicy):
+    """Evict what was not asked for again soon, nor often; adapts, scans do no harm."""
+
+    def __init__(self) -> None:
+        self._unread: deque[bytes] = deque(maxlen=UNREAD)
+        # A hit costs one call in C: counting is left to whoever evicts.
+        self.access = self._unread.append  # type: ignore[method-assign]
+        self._empty()
+
+    def set(self, key: bytes, *, new: bool, size_bytes: int, expires_at_ms: int) -> None:
+        """Let a newcomer in, one that was evicted lately by the main entrance."""
+        del size_bytes, expires_at_ms
+        if not new:
+            self._unread.append(key)
+            return
+        ghost = self._ghosts.take(key)
+        if ghost is None:
+            self._queues.append(SMALL, key)
+        else:
+            self._vote(*ghost)
+            self._queues.append(MAIN, key)
+
+    def delete(self, key: bytes) -> None:
+        """Take a key out of its queue; it leaves no ghost."""
+        self._queues.discard(key)
+        self._rounds.pop(key, None)
+
+    def candidate(self) -> bytes | None:
+        """Return the key to evict next; it leaves a ghost."""
+        self._count_hits()
+        queues, rounds = self._queues, self._rounds
+        room = len(queues)
+        if not self._evicts:
+            self._divide(room)
+        small_room = max(1.0, self._share * room)
+        while True:
+            source = SMALL
+            if queues.length(SMALL) < small_room and queues.length(MAIN):
+                source = MAIN
+            key = queues.pop(source)
+            if key is None:
+                if not len(queues):
+                    return None
+            elif key not in rounds:
+                self._mourn(key, source, room)
+                return key
+            else:
+                self._go_on(key, source)
+
+    def clear(self) -> None:
+        """Forget every key, and what was learned."""
+        self._unread.clear()
+        self._empty()
+
+    def __len__(self) -> int:
+        return len(self._queues)
+
+    def overhead_bytes(self) -> int:
+        """Return the memory of queues, counters and ghosts."""
+        tables = self._rounds, self._unread, *self._border
+        own = self._queues.overhead_bytes() + self._ghosts.overhead_bytes()
+        return own + sum(map(sys.getsizeof, tables))
+
+    def _empty(self) -> None:
+        self._queues, self._ghosts = Queues(2), Ghosts()
+        self._rounds: dict[bytes, int] = {}
+        self._share = FIRST_SHARE
+        self._evicts = False
+        # The moments of the last evictions of each queue, counted in all evictions.
+        self._border: tuple[deque[int], deque[int]] = deque(), deque()
+
+    def _count_hits(self) -> None:
+        unread, rounds = self._unread, self._rounds
+        for _ in range(len(unread)):
+            key = unread.popleft()
+            count = rounds.get(key, 0)
+            if count < MOST_ROUNDS:
+                rounds[key] = count + 1
+        if len(rounds) > len(self._queues):
+            rounds.clear()  # hits that were counted behind a delete have piled up
+
+    def _divide(self, room: int) -> None:
+        """Before the first eviction everything is new: let the older part stay."""
+        self._evicts = True
+        while self._queues.length(SMALL) > self._share * room:
+            key = self._queues.pop(SMALL)
+            if key is not None:
+                self._queues.append(MAIN, key)
+
+    def _go_on(self, key: bytes, source: int) -> None:
+        left = self._rounds.pop(key)
+        if source == MAIN and left > 1:
+            self._rounds[key] = left - 1
+        self._queues.append(MAIN, key)
+
+    def _mourn(self, key: bytes, source: int, room: int) -> None:
+        self._ghosts.reach = int(REACH * room) + 1
+        self._ghosts.add(key, source)
+        border = self._border[source]
+        border.append(self._ghosts.count)
+        while len(border) > AT_BORDER * room + 1:
+            border.popleft()
+
+    def _vote(self, source: int, age: int) -> None:
+        evicted_at = self._ghosts.count - age
+        border = self._border[source]
+        if border and evicted_at < border[0]:
+            return
+        step = STEP / max(1, len(self._queues))
+        if source == SMALL:
+            self._share = min(LARGEST_SHARE, self._share + step)
+        else:
+            self._share = max(LEAST_SHARE, self._share - step)
