@@ -1,4 +1,4 @@
-"""S3-FIFO that learns how long a newcomer is to be watched.
+"""S3-FIFO that learns how long a newcomer is to be watched, and which ghosts to trust.
 
 Yang et al., "FIFO queues are all you need for cache eviction", SOSP 2023: a newcomer
 enters a small queue, and moves to the main one if it is asked for again before it comes
@@ -8,8 +8,12 @@ ghost, a key evicted lately, goes to the main queue at once.
 The paper's small queue holds a tenth. What is best is another share on each load: a
 scan wants it short, bursts want it long. So each miss of a key that was evicted only
 just now, which a slightly longer queue would have kept, moves the border between the
-queues by a fraction of a key: as ARC does (Megiddo and Modha, FAST 2003), but only
-ghosts at the very border vote, because only they tell what a small move would bring.
+queues by one key: as ARC does (Megiddo and Modha, FAST 2003), but the vote of a ghost
+fades with its distance from the border, because what counts is what a small move brings.
+
+And a ghost enters the main queue only if it came back sooner than that queue turns
+round: it could not be hit there otherwise, and in a loop longer than the cache each
+ghost would push out a key that was. LIRS compares the same (Jiang and Zhang, 2002).
 """
 
 from __future__ import annotations
@@ -18,15 +22,16 @@ import sys
 from collections import deque
 
 from hypercache.eviction.ghosts import Ghosts
+from hypercache.eviction.moments import History, Turn
 from hypercache.eviction.policy import EvictionPolicy
 from hypercache.eviction.queues import Queues
 
 SMALL, MAIN = 0, 1
 MOST_ROUNDS = 3  # the paper's two bits a key
-FIRST_SHARE, LEAST_SHARE, LARGEST_SHARE = 0.1, 0.01, 0.9
-STEP = 0.3  # of a key, for each vote
-AT_BORDER = 0.1  # so many evictions of a queue back, as a share of all keys, vote
+FIRST_SHARE, LEAST_SHARE, LARGEST_SHARE = 0.1, 0.005, 0.9
+AT_BORDER = 0.05  # of all keys: ghosts of so many evictions have a full vote
 REACH = 1.5  # ghosts are known for so many evictions, as a share of all keys
+IN_TIME = 0.8  # of a turn of the main queue: a ghost that took longer is a newcomer
 UNREAD = 1 << 14  # hits that wait to be counted; with more the oldest are forgotten
 
 
@@ -48,9 +53,12 @@ class S3Fifo(EvictionPolicy):
         ghost = self._ghosts.take(key)
         if ghost is None:
             self._queues.append(SMALL, key)
+            return
+        self._vote(*ghost)
+        if self._is_in_time(*ghost):
+            self._enter_main(key)
         else:
-            self._vote(*ghost)
-            self._queues.append(MAIN, key)
+            self._queues.append(SMALL, key)
 
     def delete(self, key: bytes) -> None:
         """Take a key out of its queue; it leaves no ghost."""
@@ -89,7 +97,7 @@ class S3Fifo(EvictionPolicy):
 
     def overhead_bytes(self) -> int:
         """Return the memory of queues, counters and ghosts."""
-        tables = self._rounds, self._unread, *self._border
+        tables = self._rounds, self._unread
         own = self._queues.overhead_bytes() + self._ghosts.overhead_bytes()
         return own + sum(map(sys.getsizeof, tables))
 
@@ -98,8 +106,8 @@ class S3Fifo(EvictionPolicy):
         self._rounds: dict[bytes, int] = {}
         self._share = FIRST_SHARE
         self._evicts = False
-        # The moments of the last evictions of each queue, counted in all evictions.
-        self._border: tuple[deque[int], deque[int]] = deque(), deque()
+        self._turn = Turn()
+        self._history = History()
 
     def _count_hits(self) -> None:
         unread, rounds = self._unread, self._rounds
@@ -117,28 +125,32 @@ class S3Fifo(EvictionPolicy):
         while self._queues.length(SMALL) > self._share * room:
             key = self._queues.pop(SMALL)
             if key is not None:
-                self._queues.append(MAIN, key)
+                self._enter_main(key)
 
     def _go_on(self, key: bytes, source: int) -> None:
         left = self._rounds.pop(key)
         if source == MAIN and left > 1:
             self._rounds[key] = left - 1
+        self._enter_main(key)
+
+    def _enter_main(self, key: bytes) -> None:
+        self._turn.note(self._ghosts.count, len(self._queues))
         self._queues.append(MAIN, key)
 
     def _mourn(self, key: bytes, source: int, room: int) -> None:
         self._ghosts.reach = int(REACH * room) + 1
         self._ghosts.add(key, source)
-        border = self._border[source]
-        border.append(self._ghosts.count)
-        while len(border) > AT_BORDER * room + 1:
-            border.popleft()
+        self._history.note(self._ghosts.count, source, room)
+
+    def _is_in_time(self, source: int, age: int) -> bool:
+        watched = self._queues.length(SMALL) if source == SMALL else 0
+        main_count = self._queues.length(MAIN)
+        return age + watched <= IN_TIME * self._turn.age(self._ghosts.count, main_count)
 
     def _vote(self, source: int, age: int) -> None:
-        evicted_at = self._ghosts.count - age
-        border = self._border[source]
-        if border and evicted_at < border[0]:
-            return
-        step = STEP / max(1, len(self._queues))
+        room = max(1, len(self._queues))
+        depth = self._history.depth(self._ghosts.count, source, age)
+        step = min(1.0, (AT_BORDER * room / depth) ** 2) / room
         if source == SMALL:
             self._share = min(LARGEST_SHARE, self._share + step)
         else:
