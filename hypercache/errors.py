@@ -6,6 +6,7 @@ HyperCacheError
     ArgumentTypeError (TypeError)     an argument of the wrong type
         SerializationError            the serializer cannot encode the value
     DeserializationError              stored bytes the serializer cannot decode
+    CacheFullError                    no room within the limits, nothing to evict
     ClosedError                       the cache was closed
     ForkedStoreError                  the handle was inherited through fork
     ReentrantCallError (RuntimeError)  called from inside a write of this thread
@@ -48,6 +49,10 @@ class SerializationError(ArgumentTypeError):
 
 class DeserializationError(HyperCacheError):
     """Report stored bytes that the serializer cannot decode."""
+
+
+class CacheFullError(HyperCacheError):
+    """Refuse a write for which the limits leave no room; nothing was written."""
 
 
 class ClosedError(HyperCacheError):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
+
 from hypercache.eviction.policy import EvictionPolicy
 from hypercache.eviction.queues import Queues
 
@@ -15,7 +17,12 @@ class Fifo(EvictionPolicy):
     def __init__(self) -> None:
         self._queue = Queues(1)
 
-    def set(self, key: bytes, *, new: bool, size_bytes: int, expires_at_ms: int) -> None:
+    def access(self, key: bytes) -> None:
+        """Do nothing."""
+
+    def set(
+        self, key: bytes, *, new: bool, size_bytes: int, expires_at_ms: int
+    ) -> None:
         """Let a newcomer in at the end."""
         del size_bytes, expires_at_ms
         if new:
@@ -51,9 +58,20 @@ class Sieve(EvictionPolicy):
     """
 
     def __init__(self) -> None:
-        self._empty()
+        self._queues = Queues(2)
+        self._read: set[bytes] = set()
 
-    def set(self, key: bytes, *, new: bool, size_bytes: int, expires_at_ms: int) -> None:
+    def access(self, key: bytes) -> None:
+        """Mark a key."""
+        self._read.add(key)
+
+    def fast_access(self) -> Callable[[bytes], None]:
+        """Return what costs one call in C."""
+        return self._read.add
+
+    def set(
+        self, key: bytes, *, new: bool, size_bytes: int, expires_at_ms: int
+    ) -> None:
         """Let a newcomer in at the end; to overwrite is to access."""
         del size_bytes, expires_at_ms
         if new:
@@ -84,7 +102,8 @@ class Sieve(EvictionPolicy):
 
     def clear(self) -> None:
         """Forget every key."""
-        self._empty()
+        self._queues = Queues(2)
+        self._read.clear()
 
     def __len__(self) -> int:
         return len(self._queues)
@@ -92,8 +111,3 @@ class Sieve(EvictionPolicy):
     def overhead_bytes(self) -> int:
         """Return the memory of queue and marks."""
         return self._queues.overhead_bytes() + sys.getsizeof(self._read)
-
-    def _empty(self) -> None:
-        self._queues = Queues(2)
-        self._read: set[bytes] = set()
-        self.access = self._read.add  # type: ignore[method-assign]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections import OrderedDict, deque
+from collections.abc import Callable
 
 from hypercache.eviction.policy import EvictionPolicy
 
@@ -18,12 +19,14 @@ class Lru(EvictionPolicy):
 
     def access(self, key: bytes) -> None:
         """Make a key the last one to go."""
-        try:
+        try:  # noqa: SIM105 - a context manager takes longer than the work
             self._order.move_to_end(key)
         except KeyError:
             pass  # it has just gone
 
-    def set(self, key: bytes, *, new: bool, size_bytes: int, expires_at_ms: int) -> None:
+    def set(
+        self, key: bytes, *, new: bool, size_bytes: int, expires_at_ms: int
+    ) -> None:
         """Make a key the last one to go."""
         del size_bytes, expires_at_ms
         self._order[key] = None
@@ -59,13 +62,21 @@ class Lfu(EvictionPolicy):
 
     def __init__(self) -> None:
         self._unread: deque[bytes] = deque(maxlen=UNREAD)
-        # A hit costs one call in C: counting is left to writers.
-        self.access = self._unread.append  # type: ignore[method-assign]
         self._uses: dict[bytes, int] = {}
         self._lists: dict[int, OrderedDict[bytes, None]] = {}
         self._least = 1
 
-    def set(self, key: bytes, *, new: bool, size_bytes: int, expires_at_ms: int) -> None:
+    def access(self, key: bytes) -> None:
+        """Note a use; counting is left to writers."""
+        self._unread.append(key)
+
+    def fast_access(self) -> Callable[[bytes], None]:
+        """Return what costs one call in C."""
+        return self._unread.append
+
+    def set(
+        self, key: bytes, *, new: bool, size_bytes: int, expires_at_ms: int
+    ) -> None:
         """Count a use."""
         del size_bytes, expires_at_ms
         self._count_reads()

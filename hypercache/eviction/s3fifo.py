@@ -8,8 +8,8 @@ ghost, a key evicted lately, goes to the main queue at once.
 The paper's small queue holds a tenth. What is best is another share on each load: a
 scan wants it short, bursts want it long. So each miss of a key that was evicted only
 just now, which a slightly longer queue would have kept, moves the border between the
-queues by one key: as ARC does (Megiddo and Modha, FAST 2003), but the vote of a ghost
-fades with its distance from the border, because what counts is what a small move brings.
+queues by one key: as ARC does (Megiddo and Modha, FAST 2003), but a vote fades with the
+distance of the ghost from the border, because what counts is what a small move brings.
 
 And a ghost enters the main queue only if it came back sooner than that queue turns
 round: it could not be hit there otherwise, and in a loop longer than the cache each
@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import sys
 from collections import deque
+from collections.abc import Callable
 
 from hypercache.eviction.ghosts import Ghosts
 from hypercache.eviction.moments import History, Turn
@@ -40,11 +41,19 @@ class S3Fifo(EvictionPolicy):
 
     def __init__(self) -> None:
         self._unread: deque[bytes] = deque(maxlen=UNREAD)
-        # A hit costs one call in C: counting is left to whoever evicts.
-        self.access = self._unread.append  # type: ignore[method-assign]
         self._empty()
 
-    def set(self, key: bytes, *, new: bool, size_bytes: int, expires_at_ms: int) -> None:
+    def access(self, key: bytes) -> None:
+        """Note a hit; counting is left to whoever evicts."""
+        self._unread.append(key)
+
+    def fast_access(self) -> Callable[[bytes], None]:
+        """Return what costs one call in C."""
+        return self._unread.append
+
+    def set(
+        self, key: bytes, *, new: bool, size_bytes: int, expires_at_ms: int
+    ) -> None:
         """Let a newcomer in, one that was evicted lately by the main entrance."""
         del size_bytes, expires_at_ms
         if not new:

@@ -22,7 +22,12 @@ class SoonestExpiry(EvictionPolicy):
         self._now_ms = now_ms
         self._empty()
 
-    def set(self, key: bytes, *, new: bool, size_bytes: int, expires_at_ms: int) -> None:
+    def access(self, key: bytes) -> None:
+        """Do nothing."""
+
+    def set(
+        self, key: bytes, *, new: bool, size_bytes: int, expires_at_ms: int
+    ) -> None:
         """Note when a key expires."""
         del size_bytes
         if not new:

@@ -136,7 +136,7 @@ def test_what_is_present_is_what_comes_up(name, seed, length):
 
 
 def test_an_unknown_name_is_refused_with_those_there_are():
-    with pytest.raises(ConfigError, match="'s3fifo', 'lru', .*'none'"):
+    with pytest.raises(ConfigError, match=r"'s3fifo', 'lru', .*'none'"):
         find_policy("clock", Now())
 
 
@@ -149,6 +149,9 @@ class Newest(EvictionPolicy):
 
     def __init__(self):
         self.keys = {}
+
+    def access(self, key):
+        pass
 
     def set(self, key, *, new, size_bytes, expires_at_ms):
         self.keys[key] = None

@@ -1,5 +1,7 @@
 """Each policy against the plainest program that does the same."""
 
+from itertools import pairwise
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -25,7 +27,11 @@ class LruModel:
             self.keys.remove(key)
         self.keys.append(key)
 
-    set = access = use
+    def set(self, key):
+        self.use(key)
+
+    def access(self, key):
+        self.use(key)
 
     def delete(self, key):
         self.keys.remove(key)
@@ -54,7 +60,8 @@ class LfuModel(LruModel):
         self.use(key)
         self.uses[key] = self.uses.get(key, 0) + 1
 
-    access = set
+    def access(self, key):
+        self.set(key)
 
     def delete(self, key):
         super().delete(key)
@@ -150,7 +157,7 @@ def test_ttl_evicts_in_the_order_of_expiry_to_one_part_in_256(stored, deleted):
             del expiry[key]
     order = [policy.candidate() for _ in range(len(expiry))]
     assert sorted(order) == sorted(expiry)
-    for earlier, later in zip(order, order[1:], strict=False):
+    for earlier, later in pairwise(order):
         assert expiry[earlier] <= expiry[later] * (1 + 1 / 256) + 1
 
 
@@ -158,4 +165,9 @@ def test_without_expiry_ttl_evicts_the_oldest_behind_all_others():
     policy = find_policy("ttl", Now())
     for key, expires in ((b"never1", 0), (b"late", 9_000_000), (b"never2", 0)):
         policy.set(key, new=True, size_bytes=1, expires_at_ms=expires)
-    assert [policy.candidate() for _ in range(4)] == [b"late", b"never1", b"never2", None]
+    assert [policy.candidate() for _ in range(4)] == [
+        b"late",
+        b"never1",
+        b"never2",
+        None,
+    ]

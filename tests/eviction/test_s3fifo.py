@@ -1,4 +1,4 @@
-"""The default: scans do no harm, newcomers get the time that they need, memory is small."""
+"""The default: scans do no harm, newcomers get the time they need."""
 
 import random
 

@@ -1,0 +1,214 @@
+"""Keep what a table holds within limits: count it, and say what must go.
+
+Called under the engine's lock when a write is decided, before it is made: a write and
+the evictions that make room for it are one batch, so that no limit is exceeded at any
+moment, and a crash keeps both or neither.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+
+from hypercache.engines.costs import entry_bytes
+from hypercache.engines.slots import Slot
+from hypercache.errors import CacheFullError, LimitError
+from hypercache.eviction import EvictionPolicy
+
+_FULL_REFRESH = 64  # changes after which the tables are asked for their sizes again
+_MOST_STRANGERS = 1000  # keys in a row that a policy may name and nobody knows
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How much a store may hold; None for as much as it likes."""
+
+    max_items: int | None = None
+    max_bytes: int | None = None
+
+    def __bool__(self) -> bool:
+        return self.max_items is not None or self.max_bytes is not None
+
+
+class Capacity:
+    """Account for every entry of a table, and choose what is evicted.
+
+    `find` returns the newest slot of a key; `table` returns the dict itself, for its
+    size.
+    """
+
+    def __init__(
+        self,
+        limits: Limits,
+        policy: EvictionPolicy | None,
+        find: Callable[[bytes], Slot],
+        table: Callable[[], Mapping[bytes, Slot]],
+    ) -> None:
+        self.limits = limits
+        self._max_items = sys.maxsize if limits.max_items is None else limits.max_items
+        self._max_bytes = sys.maxsize if limits.max_bytes is None else limits.max_bytes
+        self._policy, self._find, self._table = policy, find, table
+        self.count = self.payload_bytes = self.metadata_bytes = 0
+        self.evicted_count = 0
+        self._unseen = 0  # changes since the tables were asked for their sizes
+        self._empty_bytes = self._tables_bytes()
+        # What the last call has decided, and what that changes.
+        self._decided: dict[bytes, Slot] = {}
+        self._journal: list[tuple[bytes, Slot, Slot]] = []
+        self._evicted = 0
+
+    @property
+    def used_bytes(self) -> int:
+        """Return what all entries and their bookkeeping take."""
+        return self.payload_bytes + self.metadata_bytes
+
+    def load(self, table: Iterable[tuple[bytes, Slot]]) -> None:
+        """Account for what a table holds already, whether it fits or not."""
+        for key, slot in table:
+            self._count(key, None, slot)
+            self._tell(key, None, slot)
+        self._measure()
+
+    def admit(self, changes: Mapping[bytes, Slot]) -> list[bytes]:
+        """Account for new slots of keys; return the keys to be evicted with them.
+
+        Keys of the batch itself may be among these.
+
+        Raises:
+            LimitError: an entry alone is larger than the limit; nothing has changed.
+            CacheFullError: there is no room, and nothing to evict; the same.
+        """
+        for key, after in changes.items():
+            self._refuse_giant(key, after)
+        self._begin()
+        victims: list[bytes] = []
+        for key, after in changes.items():
+            if after is not None:
+                victims += self._make_room(key, after)
+            before = self._newest(key)
+            self._decide(key, before, after)
+            self._tell(key, before, after)
+        return self._counted(victims) if victims else victims
+
+    def surplus(self) -> list[bytes]:
+        """Return the keys to be evicted so that the limits hold; they count as gone."""
+        self._begin()
+        victims: list[bytes] = []
+        while self._lacks(0, 0) and (victim := self._evict()) is not None:
+            victims.append(victim)
+        return self._counted(victims)
+
+    def undo(self) -> None:
+        """Take back what the last call decided: it was not written."""
+        for key, before, after in reversed(self._journal):
+            self._count(key, after, before)
+            self._tell(key, after, before)
+        self.evicted_count -= self._evicted
+        self._begin()
+
+    def clear(self) -> None:
+        """Note that the table is empty."""
+        self._begin()
+        self.count = self.payload_bytes = 0
+        if self._policy is not None:
+            self._policy.clear()
+        self._measure()
+
+    def _begin(self) -> None:
+        self._decided, self._journal, self._evicted = {}, [], 0
+
+    def _counted(self, victims: list[bytes]) -> list[bytes]:
+        """Leave out what was stored again behind its eviction."""
+        gone = [key for key in dict.fromkeys(victims) if self._decided[key] is None]
+        self._evicted = len(gone)
+        self.evicted_count += len(gone)
+        return gone
+
+    def _make_room(self, key: bytes, after: Slot) -> list[bytes]:
+        victims: list[bytes] = []
+        after_bytes = entry_bytes(key, after)
+        while True:
+            before = self._newest(key)  # the key itself may have been chosen
+            more_bytes = after_bytes - entry_bytes(key, before)
+            if not self._lacks(before is None, more_bytes):
+                return victims
+            victim = self._evict()
+            if victim is None:
+                self._refuse_full(key)
+                return victims
+            victims.append(victim)
+
+    def _lacks(self, more_count: int, more_bytes: int) -> bool:
+        return (
+            self.count + more_count > self._max_items
+            or self.used_bytes + more_bytes > self._max_bytes
+        )
+
+    def _evict(self) -> bytes | None:
+        """Return a key that is there, as the policy chooses, and count it as gone."""
+        if self._policy is None:
+            return None
+        for _ in range(_MOST_STRANGERS):
+            key = self._policy.candidate()
+            if key is None:
+                return None
+            slot = self._newest(key)
+            if slot is not None:
+                self._decide(key, slot, None)
+                return key
+        return None
+
+    def _newest(self, key: bytes) -> Slot:
+        return self._decided[key] if key in self._decided else self._find(key)
+
+    def _decide(self, key: bytes, before: Slot, after: Slot) -> None:
+        self._journal.append((key, before, after))
+        self._decided[key] = after
+        self._count(key, before, after)
+
+    def _count(self, key: bytes, before: Slot, after: Slot) -> None:
+        self.count += (after is not None) - (before is not None)
+        self.payload_bytes += entry_bytes(key, after) - entry_bytes(key, before)
+        self._unseen += 1
+        if self._unseen > min(_FULL_REFRESH, self.count >> 4):
+            self._measure()
+
+    def _tell(self, key: bytes, before: Slot, after: Slot) -> None:
+        if self._policy is None:
+            return
+        if after is not None:
+            expires_at_ms = after[1] if type(after) is tuple else 0
+            self._policy.set(
+                key,
+                new=before is None,
+                size_bytes=entry_bytes(key, after),
+                expires_at_ms=expires_at_ms,
+            )
+        elif before is not None:
+            self._policy.delete(key)
+
+    def _measure(self) -> None:
+        self._unseen = 0
+        self.metadata_bytes = max(0, self._tables_bytes() - self._empty_bytes)
+
+    def _tables_bytes(self) -> int:
+        own = 0 if self._policy is None else self._policy.overhead_bytes()
+        return own + sys.getsizeof(self._table())
+
+    def _refuse_giant(self, key: bytes, slot: Slot) -> None:
+        size = entry_bytes(key, slot)
+        if size > self._max_bytes:
+            raise LimitError(
+                f"the entry of key {key!r:.60} takes {size} bytes, more than "
+                f"max_bytes={self._max_bytes}; nothing was written"
+            )
+
+    def _refuse_full(self, key: bytes) -> None:
+        if self._policy is None:
+            self.undo()
+            raise CacheFullError(
+                f"no room for key {key!r:.60} within max_items="
+                f"{self.limits.max_items} and max_bytes={self.limits.max_bytes}, and "
+                'eviction="none" makes none; delete keys, or raise the limit'
+            )
