@@ -21,6 +21,7 @@ from hypercache.engines.base import (
     Touch,
 )
 from hypercache.errors import ConfigError, DeserializationError
+from hypercache.eviction import EvictionPolicy
 from hypercache.handle import StoreHandle
 from hypercache.ops import check_key
 from hypercache.options import Options
@@ -73,7 +74,10 @@ class Cache(StoreHandle):
         *,
         engine: str | None = None,
         sync: str | None = None,
+        max_bytes: int | None = None,
+        max_items: int | None = None,
         memory_bytes: int | None = None,
+        eviction: str | EvictionPolicy = "s3fifo",
         default_ttl: Ttl = None,
         serializer: str | Serializer = "msgpack",
         compress_min_bytes: int | None = None,
@@ -94,7 +98,10 @@ class Cache(StoreHandle):
         options = Options.resolve(
             engine=engine,
             sync=sync,
+            max_bytes=max_bytes,
+            max_items=max_items,
             memory_bytes=memory_bytes,
+            eviction=eviction,
             verify=verify,
             log_io=log_io,
             maintenance=maintenance,
@@ -105,6 +112,7 @@ class Cache(StoreHandle):
         )
         root = None if path is None else arguments.absolute(path)
         super().__init__(open_engine(root, engine=engine, options=options))
+        self._note_access = self._engine.access_hook()
 
     # One key
 
@@ -141,6 +149,8 @@ class Cache(StoreHandle):
         if data is None:
             check_key(key)
             return default
+        if self._note_access is not None:
+            self._note_access(key)
         decode = self._decode_bytes
         try:
             return decode(data)

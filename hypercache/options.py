@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import enum
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from hypercache.errors import ConfigError
 
@@ -65,6 +65,10 @@ class Options:
         map_bytes: first size of the LMDB map; it doubles whenever it is full.
         fold_batch: entries per LMDB transaction of a checkpoint; a helper process
             takes ten times as many.
+        max_items, max_bytes: how much the store may hold, None for any amount; bytes
+            are what keys, values and their bookkeeping take.
+        eviction: what goes when a limit is reached: the name of a policy, or an
+            EvictionPolicy.
         read_only: show a store as of the open, changing nothing.
         allow_unsafe_sync: let the persistent engine take sync="no", where a power cut
             may destroy the whole store.
@@ -84,6 +88,9 @@ class Options:
     allow_network_fs: bool = False
     allow_unsafe_sync: bool = False
     serializer: str | None = None
+    max_items: int | None = None
+    max_bytes: int | None = None
+    eviction: Any = "s3fifo"
 
     @classmethod
     def resolve(
@@ -104,6 +111,9 @@ class Options:
         allow_unsafe_sync: bool = False,
         serializer: str | None = None,
         engine: str | None = None,
+        max_items: int | None = None,
+        max_bytes: int | None = None,
+        eviction: Any = "s3fifo",
     ) -> Options:
         """Check what a caller passed and return it with the defaults filled in.
 
@@ -130,6 +140,9 @@ class Options:
             allow_network_fs=bool(allow_network_fs),
             allow_unsafe_sync=bool(allow_unsafe_sync),
             serializer=serializer,
+            max_items=limit("max_items", max_items),
+            max_bytes=limit("max_bytes", max_bytes),
+            eviction=eviction,
         )
 
 
@@ -145,6 +158,11 @@ def choice(name: str, kind: type[_EnumT], value: str) -> _EnumT:
         raise ConfigError(
             f"{name}={value!r} is unknown; use one of {allowed}"
         ) from None
+
+
+def limit(name: str, value: int | None) -> int | None:
+    """Return `value` if it is None or an int above 0."""
+    return None if value is None else at_least(name, value, 1)
 
 
 def at_least(name: str, value: int, lowest: int) -> int:

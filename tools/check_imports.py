@@ -43,15 +43,13 @@ MODULES = {
     "testing.*": Place("top"),
     "": Place("public"),
     "recovery.*": Place("recovery"),
-    "cache": Place(
-        "cache", ("arguments", "handle", "transaction", "eviction", "expiry")
-    ),
+    "cache": Place("cache", ("arguments", "handle", "transaction", "expiry")),
     "handle": Place("cache", ("arguments", "closing")),
     "closing": Place("cache"),
     "arguments": Place("cache"),
     "transaction": Place("cache"),
-    "eviction": Place("cache"),
     "expiry": Place("cache"),
+    "eviction.*": Place("format"),
     "engines": Place(
         "engines",
         (

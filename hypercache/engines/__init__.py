@@ -80,7 +80,7 @@ def open_engine(
         return opened
     if name != "memory":
         raise ConfigError(f"engine={name!r} needs a path")
-    return MemoryEngine()
+    return MemoryEngine(options)
 
 
 def _lazy(name: str) -> type:

@@ -218,6 +218,13 @@ class StorageEngine(ABC):
         if lsn > stats.synced_lsn:
             self.sync()
 
+    def access_hook(self) -> Callable[[bytes], None] | None:
+        """Return what is to be called with each key that was found by a read.
+
+        From any thread, and without waiting. None where reads need not be known.
+        """
+        return None
+
     def checkpoint(self) -> int:
         """Fold the log into the store below it; return the LSN reached.
 

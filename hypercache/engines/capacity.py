@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from hypercache.engines.costs import entry_bytes
+from hypercache.engines.reports import EngineStats
 from hypercache.engines.slots import Slot
 from hypercache.errors import CacheFullError, LimitError
-from hypercache.eviction import EvictionPolicy
+from hypercache.eviction import EvictionPolicy, find_policy
+from hypercache.options import Options
 
 _FULL_REFRESH = 64  # changes after which the tables are asked for their sizes again
 _MOST_STRANGERS = 1000  # keys in a row that a policy may name and nobody knows
@@ -27,8 +29,25 @@ class Limits:
     max_items: int | None = None
     max_bytes: int | None = None
 
-    def __bool__(self) -> bool:
-        return self.max_items is not None or self.max_bytes is not None
+
+def maybe_capacity(
+    options: Options,
+    now_ms: Callable[[], float],
+    find: Callable[[bytes], Slot],
+    table: Callable[[], Mapping[bytes, Slot]],
+) -> Capacity | None:
+    """Return what keeps the limits of a store, None if it has none.
+
+    Raises:
+        ConfigError: there is no such policy.
+    """
+    policy = find_policy(options.eviction, now_ms)
+    limits = Limits(options.max_items, options.max_bytes)
+    return Capacity(limits, policy, find, table) if limits != Limits() else None
+
+
+def _ignore(key: bytes) -> None:
+    pass
 
 
 class Capacity:
@@ -114,6 +133,21 @@ class Capacity:
         if self._policy is not None:
             self._policy.clear()
         self._measure()
+
+    def access_hook(self) -> Callable[[bytes], None]:
+        """Return what is called, from any thread, with each key that is read."""
+        return _ignore if self._policy is None else self._policy.fast_access()
+
+    def filled_in(self, stats: EngineStats) -> EngineStats:
+        """Return the numbers of an engine with those of its limits."""
+        return replace(
+            stats,
+            max_items=self.limits.max_items,
+            max_bytes=self.limits.max_bytes,
+            payload_bytes=self.payload_bytes,
+            metadata_bytes=self.metadata_bytes,
+            evicted_count=self.evicted_count,
+        )
 
     def _begin(self) -> None:
         self._decided, self._journal, self._evicted = {}, [], 0

@@ -15,20 +15,26 @@ from hypercache.engines.base import (
     changed_entry,
     check_op,
 )
+from hypercache.engines.capacity import maybe_capacity
 from hypercache.engines.slots import ExpiryClock, Slot, slot_of
 from hypercache.errors import ClosedError, HyperCacheError, LimitError
 from hypercache.ops import KeyOp, check_expiry, check_key, check_value
-from hypercache.options import MAX_KEY_BYTES, MAX_VALUE_BYTES
+from hypercache.options import MAX_KEY_BYTES, MAX_VALUE_BYTES, Options
 from hypercache.storage import Clock, SystemClock
 
 
 class MemoryEngine(StorageEngine):
     """Keep everything in RAM; it ends with the process, so every LSN is 0."""
 
-    def __init__(self, *, clock: Clock | None = None) -> None:
+    def __init__(
+        self, options: Options | None = None, *, clock: Clock | None = None
+    ) -> None:
         expiry = ExpiryClock(clock or SystemClock())
         self._live, self._expiry_ms = expiry.live, expiry.now_ms
         self._table: dict[bytes, Slot] = {}
+        self._capacity = maybe_capacity(
+            options or Options.resolve(), expiry.now_ms, self._find, lambda: self._table
+        )
         self._lock = threading.RLock()
         self._refusal: Callable[[], HyperCacheError] | None = None
 
@@ -68,7 +74,11 @@ class MemoryEngine(StorageEngine):
         with self._lock:
             if self._refusal is not None:
                 raise self._refusal()
-            self._table[key] = (value, expires_at_ms) if expires_at_ms else value
+            slot: Slot = (value, expires_at_ms) if expires_at_ms else value
+            if self._capacity is None:
+                self._table[key] = slot
+            else:
+                self._publish({key: slot})
         return 0
 
     def apply(self, ops: Sequence[KeyOp]) -> int:
@@ -77,8 +87,7 @@ class MemoryEngine(StorageEngine):
             check_op(op)
         with self._lock:
             self._refuse()
-            for op in ops:
-                self._change(op)
+            self._publish(self._net_slots(ops))
         return 0
 
     def update(self, key: bytes, change: Change) -> int | None:
@@ -122,6 +131,8 @@ class MemoryEngine(StorageEngine):
         with self._lock:
             self._refuse()
             self._table = {}
+            if self._capacity is not None:
+                self._capacity.clear()
         return 0
 
     def sync(self) -> int:
@@ -144,10 +155,17 @@ class MemoryEngine(StorageEngine):
         """Report the number of entries; there is nothing that could be damaged."""
         return CheckReport((), self.count())
 
+    def access_hook(self) -> Callable[[bytes], None] | None:
+        """Return what notes that a key was read, None without limits."""
+        return self._capacity.access_hook() if self._capacity is not None else None
+
     def stats(self) -> EngineStats:
         """Return the numbers of this moment."""
         self._refuse()
-        return EngineStats(engine="memory", memtable_count=len(self._table))
+        count, capacity = len(self._table), self._capacity
+        if capacity is None:
+            return EngineStats(engine="memory", memtable_count=count)
+        return capacity.filled_in(EngineStats(engine="memory", memtable_count=count))
 
     def close(self) -> None:
         """Forget everything; repeatable."""
@@ -155,12 +173,28 @@ class MemoryEngine(StorageEngine):
             self._refusal = lambda: ClosedError("the cache is closed; open a new one")
             self._table = {}
 
-    def _change(self, op: KeyOp) -> None:
-        after = changed_entry(self._live(self._table.get(op.key)), op)
-        if after is not None:
-            self._table[op.key] = slot_of(*after)
-        else:
-            self._table.pop(op.key, None)
+    def _net_slots(self, ops: Sequence[KeyOp]) -> dict[bytes, Slot]:
+        """Return what a batch leaves under its keys."""
+        slots: dict[bytes, Slot] = {}
+        for op in ops:
+            known = slots[op.key] if op.key in slots else self._table.get(op.key)
+            after = changed_entry(self._live(known), op)
+            slots[op.key] = slot_of(*after) if after else None
+        return slots
+
+    def _publish(self, slots: dict[bytes, Slot]) -> None:
+        if self._capacity is not None:
+            for key in self._capacity.admit(slots):
+                self._table.pop(key, None)
+                slots.pop(key, None)
+        for key, slot in slots.items():
+            if slot is None:
+                self._table.pop(key, None)
+            else:
+                self._table[key] = slot
+
+    def _find(self, key: bytes) -> Slot:
+        return self._table.get(key)
 
     def _refuse(self) -> None:
         if self._refusal is not None:

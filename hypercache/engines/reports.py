@@ -52,6 +52,10 @@ class EngineStats:
         maintenance_wait_ms: how long writers have waited for it, since open.
         maintenance_error: what the last run failed with, None if it did not.
         failure: why nothing more can be written, None if it can.
+        max_items, max_bytes: the limits, None where there is none.
+        payload_bytes: memory of keys and values, counted where there is a limit.
+        metadata_bytes: memory of tables, and of what is known for eviction.
+        evicted_count: entries that went because there was no room, since open.
         recovery: what the open found and mended, a sentence each.
     """
 
@@ -77,4 +81,9 @@ class EngineStats:
     maintenance_wait_ms: int = 0
     maintenance_error: str | None = None
     failure: str | None = None
+    max_items: int | None = None
+    max_bytes: int | None = None
+    payload_bytes: int = 0
+    metadata_bytes: int = 0
+    evicted_count: int = 0
     recovery: tuple[str, ...] = field(default=())
