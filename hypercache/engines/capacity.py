@@ -110,11 +110,17 @@ class Capacity:
             self._tell(key, before, after)
         return self._counted(victims) if victims else victims
 
-    def surplus(self) -> list[bytes]:
-        """Return the keys to be evicted so that the limits hold; they count as gone."""
+    def surplus(self, limit: int = sys.maxsize) -> list[bytes]:
+        """Return the keys to be evicted so that the limits hold; they count as gone.
+
+        At most `limit` of them: call it again.
+        """
         self._begin()
         victims: list[bytes] = []
-        while self._lacks(0, 0) and (victim := self._evict()) is not None:
+        while len(victims) < limit and self._lacks(0, 0):
+            victim = self._evict()
+            if victim is None:
+                break
             victims.append(victim)
         return self._counted(victims)
 

@@ -19,13 +19,14 @@ from hypercache.engines import (
     replay_helper,
 )
 from hypercache.engines.base import CheckReport, EngineStats, Entry
+from hypercache.engines.capacity import maybe_capacity
 from hypercache.engines.compactor import Compactor
 from hypercache.engines.logged import LoggedEngine
 from hypercache.engines.memory_table import FRAME_EXTRA_BYTES, Loader, MemoryTable
 from hypercache.engines.opening import notes_on
 from hypercache.engines.replay_helper import HelperFailedError, ReadAhead
 from hypercache.engines.slots import Slot
-from hypercache.ops import PUT, check_expiry, check_key, check_value
+from hypercache.ops import PUT, Put, check_expiry, check_key, check_value
 from hypercache.options import MAX_KEY_BYTES, MAX_VALUE_BYTES, Options
 from hypercache.paths import StorePaths
 from hypercache.storage import Clock, OsStorage, Storage, SystemClock
@@ -82,6 +83,7 @@ class DurableMemoryEngine(LoggedEngine):
                 system_clock,
                 lock,
             )
+            self._limit()
         except BaseException:
             lock.release()
             raise
@@ -113,6 +115,8 @@ class DurableMemoryEngine(LoggedEngine):
         if not 0 < len(key) <= MAX_KEY_BYTES or len(value) > MAX_VALUE_BYTES:
             check_key(key)
             check_value(key, value)
+        if self._capacity is not None:
+            return self.apply([Put(key, value, expires_at_ms)])
         with self._lock:
             if self._writing or self._state.attention:
                 self._admit()
@@ -194,7 +198,7 @@ class DurableMemoryEngine(LoggedEngine):
         """Return the numbers of this moment."""
         self._refuse()
         state, upkeep = self._state, self._compactions
-        return EngineStats(
+        found = EngineStats(
             engine=ENGINE,
             path=self._paths.root,
             sync=state.policy.value,
@@ -215,6 +219,18 @@ class DurableMemoryEngine(LoggedEngine):
             failure=str(state.failure) if state.failure else None,
             recovery=self._recovery,
         )
+        return self._capacity.filled_in(found) if self._capacity is not None else found
+
+    def _limit(self) -> None:
+        capacity = maybe_capacity(
+            self._options,
+            self.now_ms,
+            lambda key: self._newest(key)[1],
+            lambda: self._memory.active,
+        )
+        if capacity is not None:
+            capacity.load(self._memory.active.items())
+            self._keep_within(capacity)
 
     def _place(self, key: bytes, slot: Slot) -> None:
         table = self._memory

@@ -10,6 +10,7 @@ backup or close at a time), `_lock` (writers), then those inside group commit.
 from __future__ import annotations
 
 import contextlib
+import logging
 import threading
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Sequence
@@ -18,17 +19,21 @@ from functools import partial
 from hypercache import ops
 from hypercache.engines import refusals
 from hypercache.engines.base import Change, StorageEngine, changed_entry, check_op
+from hypercache.engines.capacity import Capacity
 from hypercache.engines.slots import Absent, ExpiryClock, Slot, slot_of
 from hypercache.engines.staging import Slots, StagedTable
 from hypercache.engines.upkeep import Upkeep
-from hypercache.errors import HyperCacheError, LimitError
+from hypercache.errors import DiskFullError, HyperCacheError, LimitError
 from hypercache.group_commit import CommitState, GroupCommit
 from hypercache.locking import DirectoryLock
 from hypercache.log_writer import LogWriter
-from hypercache.ops import KeyOp, Op, Touch, check_key
+from hypercache.ops import Delete, KeyOp, Op, Touch, check_key
 from hypercache.options import Options, SyncPolicy
 from hypercache.paths import StorePaths
 from hypercache.storage import Clock
+
+_log = logging.getLogger(__name__)
+_EVICTED_AT_ONCE = 1000  # in one frame, when a store is opened with a lower limit
 
 
 class LoggedEngine(StorageEngine):
@@ -38,6 +43,7 @@ class LoggedEngine(StorageEngine):
     """
 
     _upkeep: Upkeep
+    _capacity: Capacity | None = None
 
     def __init__(
         self,
@@ -116,8 +122,14 @@ class LoggedEngine(StorageEngine):
         """Remove every key and return the LSN."""
         with self._writer():
             lsn = self._append([ops.Clear()], None)
+            if self._capacity is not None:
+                self._capacity.clear()
         self._settle(lsn)
         return lsn
+
+    def access_hook(self) -> Callable[[bytes], None] | None:
+        """Return what notes that a key was read, None without limits."""
+        return self._capacity.access_hook() if self._capacity is not None else None
 
     @contextlib.contextmanager
     def exclusive(self) -> Iterator[None]:
@@ -181,9 +193,25 @@ class LoggedEngine(StorageEngine):
         lsn, slot = self._table.find_staged(key)
         return (0, self._slot(key)) if isinstance(slot, Absent) else (lsn, slot)
 
+    def _keep_within(self, capacity: Capacity) -> None:
+        """Evict what is too much already, and from now on what becomes too much."""
+        self._capacity = capacity
+        lsn = 0
+        with self._writer():
+            while victims := capacity.surplus(_EVICTED_AT_ONCE):
+                try:
+                    gone = list(map(Delete, victims))
+                    lsn = self._append(gone, dict.fromkeys(victims))
+                except DiskFullError as error:
+                    # Not worth refusing the open: the next writes will evict.
+                    capacity.undo()
+                    _log.warning("too much is left in %s: %s", self._paths.root, error)
+                    break
+        self._settle(lsn)
+
     def _append_batch(self, batch: Sequence[KeyOp]) -> int:
         slots: dict[bytes, Slot] = {}
-        kept: list[Op] = []
+        kept: list[KeyOp] = []
         for op in batch:
             before = None
             if isinstance(op, Touch):
@@ -195,7 +223,23 @@ class LoggedEngine(StorageEngine):
             after = changed_entry(before, op)
             slots[op.key] = slot_of(*after) if after else None
             kept.append(op)
-        return self._append(kept, slots) if kept else self._log.appended_lsn()
+        return self._append_within(kept, slots) if kept else self._log.appended_lsn()
+
+    def _append_within(self, batch: list[KeyOp], slots: dict[bytes, Slot]) -> int:
+        """Append a batch, and with it the evictions that make room for it."""
+        capacity = self._capacity
+        if capacity is None:
+            return self._append(batch, slots)
+        victims = dict.fromkeys(capacity.admit(slots))
+        if victims:
+            slots |= victims
+            batch = [op for op in batch if op.key not in victims]
+            batch += map(Delete, victims)
+        try:
+            return self._append(batch, slots)
+        except BaseException:
+            capacity.undo()
+            raise
 
     def _append(self, batch: Sequence[Op], slots: Slots | None) -> int:
         lsn = self._log.append(ops.encode(self._packer, batch), len(batch))
