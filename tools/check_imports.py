@@ -77,6 +77,9 @@ MODULES = {
         ),
     ),
     "engines.base": Place("engines", ("engines.reports",)),
+    "engines.capacity": Place(
+        "engines", ("engines.costs", "engines.reports", "engines.slots")
+    ),
     "engines.checkpointer": Place(
         "engines",
         (
@@ -89,6 +92,7 @@ MODULES = {
             "engines.upkeep",
         ),
     ),
+    "engines.cold": Place("engines", ("engines.costs", "engines.envelope")),
     "engines.commit_queue": Place("engines"),
     "engines.committer": Place(
         "engines",
@@ -104,9 +108,24 @@ MODULES = {
     "engines.compactor": Place(
         "engines", ("engines.compact_helper", "engines.memory_table", "engines.upkeep")
     ),
+    "engines.costs": Place("engines", ("engines.envelope", "engines.slots")),
+    "engines.disk_limits": Place(
+        "engines",
+        (
+            "engines.capacity",
+            "engines.cold",
+            "engines.costs",
+            "engines.envelope",
+            "engines.lmdb_batch",
+            "engines.lmdb_store",
+            "engines.memtable",
+            "engines.slots",
+        ),
+    ),
     "engines.durable_memory": Place(
         "engines",
         (
+            "engines.capacity",
             "engines.aof_audit",
             "engines.auditing",
             "engines.backup_helper",
@@ -126,6 +145,7 @@ MODULES = {
     "engines.hybrid": Place(
         "engines",
         (
+            "engines.disk_limits",
             "engines.auditing",
             "engines.backup_helper",
             "engines.base",
@@ -188,6 +208,7 @@ MODULES = {
     "engines.logged": Place(
         "engines",
         (
+            "engines.capacity",
             "engines.base",
             "engines.refusals",
             "engines.slots",
@@ -195,7 +216,9 @@ MODULES = {
             "engines.upkeep",
         ),
     ),
-    "engines.memory": Place("engines", ("engines.base", "engines.slots")),
+    "engines.memory": Place(
+        "engines", ("engines.base", "engines.capacity", "engines.slots")
+    ),
     "engines.memory_reader": Place(
         "engines",
         (
@@ -237,6 +260,7 @@ MODULES = {
     "engines.persistent": Place(
         "engines",
         (
+            "engines.disk_limits",
             "engines.backup_helper",
             "engines.base",
             "engines.committer",
@@ -270,6 +294,7 @@ MODULES = {
     "engines.shared_writes": Place(
         "engines",
         (
+            "engines.disk_limits",
             "engines.base",
             "engines.commit_queue",
             "engines.envelope",

@@ -11,7 +11,7 @@ import sys
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 
-from hypercache.engines.costs import entry_bytes
+from hypercache.engines import costs
 from hypercache.engines.reports import EngineStats
 from hypercache.engines.slots import Slot
 from hypercache.errors import CacheFullError, LimitError
@@ -30,20 +30,53 @@ class Limits:
     max_bytes: int | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Charges:
+    """What is charged for what a store holds.
+
+    Attributes:
+        entry_bytes: what a key and its slot take, 0 for one that is absent.
+        each_bytes: what else an entry takes, whatever is in it.
+        tables_bytes: what the tables take that hold the entries, with a policy's.
+    """
+
+    entry_bytes: Callable[[bytes, Slot], int]
+    each_bytes: int = 0
+    tables_bytes: Callable[[EvictionPolicy | None], int] = lambda _policy: 0
+
+
+def charges_in_ram(table: Callable[[], Mapping[bytes, Slot]]) -> Charges:
+    """Return what Python spends; `table` returns the dict itself, for its size."""
+
+    def tables_bytes(policy: EvictionPolicy | None) -> int:
+        own = 0 if policy is None else policy.overhead_bytes()
+        return own + sys.getsizeof(table())
+
+    return Charges(costs.entry_bytes, tables_bytes=tables_bytes)
+
+
+def limits_of(options: Options) -> Limits | None:
+    """Return the limits that were asked for, None without any."""
+    limits = Limits(options.max_items, options.max_bytes)
+    return limits if limits != Limits() else None
+
+
 def maybe_capacity(
     options: Options,
     now_ms: Callable[[], float],
     find: Callable[[bytes], Slot],
     table: Callable[[], Mapping[bytes, Slot]],
 ) -> Capacity | None:
-    """Return what keeps the limits of a store, None if it has none.
+    """Return what keeps the limits of a store in RAM, None if it has none.
 
     Raises:
         ConfigError: there is no such policy.
     """
     policy = find_policy(options.eviction, now_ms)
-    limits = Limits(options.max_items, options.max_bytes)
-    return Capacity(limits, policy, find, table) if limits != Limits() else None
+    limits = limits_of(options)
+    if limits is None:
+        return None
+    return Capacity(limits, policy, find, charges_in_ram(table))
 
 
 def _ignore(key: bytes) -> None:
@@ -53,8 +86,7 @@ def _ignore(key: bytes) -> None:
 class Capacity:
     """Account for every entry of a table, and choose what is evicted.
 
-    `find` returns the newest slot of a key; `table` returns the dict itself, for its
-    size.
+    `find` returns the newest slot of a key.
     """
 
     def __init__(
@@ -62,32 +94,47 @@ class Capacity:
         limits: Limits,
         policy: EvictionPolicy | None,
         find: Callable[[bytes], Slot],
-        table: Callable[[], Mapping[bytes, Slot]],
+        charges: Charges,
     ) -> None:
         self.limits = limits
         self._max_items = sys.maxsize if limits.max_items is None else limits.max_items
         self._max_bytes = sys.maxsize if limits.max_bytes is None else limits.max_bytes
-        self._policy, self._find, self._table = policy, find, table
-        self.count = self.payload_bytes = self.metadata_bytes = 0
+        self._policy, self._find, self._charges = policy, find, charges
+        self._entry_bytes = charges.entry_bytes
+        self.count = self.payload_bytes = self._tables_bytes = 0
         self.evicted_count = 0
         self._unseen = 0  # changes since the tables were asked for their sizes
-        self._empty_bytes = self._tables_bytes()
+        self._empty_bytes = self._now_bytes()
         # What the last call has decided, and what that changes.
         self._decided: dict[bytes, Slot] = {}
         self._journal: list[tuple[bytes, Slot, Slot]] = []
         self._evicted = 0
 
     @property
+    def metadata_bytes(self) -> int:
+        """Return what the bookkeeping of all entries takes."""
+        return self._tables_bytes + self.count * self._charges.each_bytes
+
+    @property
     def used_bytes(self) -> int:
         """Return what all entries and their bookkeeping take."""
         return self.payload_bytes + self.metadata_bytes
 
+    def begin_with(self, count: int, data_bytes: int) -> None:
+        """Account for entries that are known by their sum only."""
+        self.count = count
+        self.payload_bytes = data_bytes - count * self._charges.each_bytes
+
     def load(self, table: Iterable[tuple[bytes, Slot]]) -> None:
         """Account for what a table holds already, whether it fits or not."""
         for key, slot in table:
-            self._count(key, None, slot)
-            self._tell(key, None, slot)
+            self.note(key, None, slot)
         self._measure()
+
+    def note(self, key: bytes, before: Slot, after: Slot) -> None:
+        """Account for a change that is made already, whether it fits or not."""
+        self._count(key, before, after)
+        self._tell(key, before, after)
 
     def admit(self, changes: Mapping[bytes, Slot]) -> list[bytes]:
         """Account for new slots of keys; return the keys to be evicted with them.
@@ -167,10 +214,10 @@ class Capacity:
 
     def _make_room(self, key: bytes, after: Slot) -> list[bytes]:
         victims: list[bytes] = []
-        after_bytes = entry_bytes(key, after)
+        after_bytes = self._entry_bytes(key, after)
         while True:
             before = self._newest(key)  # the key itself may have been chosen
-            more_bytes = after_bytes - entry_bytes(key, before)
+            more_bytes = after_bytes - self._entry_bytes(key, before)
             if not self._lacks(before is None, more_bytes):
                 return victims
             victim = self._evict()
@@ -182,7 +229,8 @@ class Capacity:
     def _lacks(self, more_count: int, more_bytes: int) -> bool:
         return (
             self.count + more_count > self._max_items
-            or self.used_bytes + more_bytes > self._max_bytes
+            or self.used_bytes + more_bytes + more_count * self._charges.each_bytes
+            > self._max_bytes
         )
 
     def _evict(self) -> bytes | None:
@@ -209,7 +257,8 @@ class Capacity:
 
     def _count(self, key: bytes, before: Slot, after: Slot) -> None:
         self.count += (after is not None) - (before is not None)
-        self.payload_bytes += entry_bytes(key, after) - entry_bytes(key, before)
+        charge = self._entry_bytes
+        self.payload_bytes += charge(key, after) - charge(key, before)
         self._unseen += 1
         if self._unseen > min(_FULL_REFRESH, self.count >> 4):
             self._measure()
@@ -222,7 +271,7 @@ class Capacity:
             self._policy.set(
                 key,
                 new=before is None,
-                size_bytes=entry_bytes(key, after),
+                size_bytes=self._entry_bytes(key, after),
                 expires_at_ms=expires_at_ms,
             )
         elif before is not None:
@@ -230,15 +279,14 @@ class Capacity:
 
     def _measure(self) -> None:
         self._unseen = 0
-        self.metadata_bytes = max(0, self._tables_bytes() - self._empty_bytes)
+        self._tables_bytes = max(0, self._now_bytes() - self._empty_bytes)
 
-    def _tables_bytes(self) -> int:
-        own = 0 if self._policy is None else self._policy.overhead_bytes()
-        return own + sys.getsizeof(self._table())
+    def _now_bytes(self) -> int:
+        return self._charges.tables_bytes(self._policy)
 
     def _refuse_giant(self, key: bytes, slot: Slot) -> None:
-        size = entry_bytes(key, slot)
-        if size > self._max_bytes:
+        size = self._entry_bytes(key, slot) + self._charges.each_bytes
+        if slot is not None and size > self._max_bytes:
             raise LimitError(
                 f"the entry of key {key!r:.60} takes {size} bytes, more than "
                 f"max_bytes={self._max_bytes}; nothing was written"

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import sys
 
+from hypercache.engines.envelope import LENGTH_BYTES, LMDB_KEY_BYTES, SHORT_KEY_BYTES
 from hypercache.engines.slots import Slot
 
 _BYTES = sys.getsizeof(b"")
@@ -24,11 +25,25 @@ def entry_bytes(key: bytes, slot: Slot) -> int:
     if slot is None:
         return 0
     if type(slot) is tuple:
-        return _block(len(key)) + _block(len(slot[0])) + _EXPIRY
-    return _block(len(key)) + _block(len(slot))
+        return block_bytes(len(key)) + block_bytes(len(slot[0])) + _EXPIRY
+    return block_bytes(len(key)) + block_bytes(len(slot))
 
 
-def _block(length: int) -> int:
+def stored_bytes(key: bytes, slot: Slot) -> int:
+    """Return what LMDB stores for a key and its slot, but for `HEAD` of the envelope.
+
+    What its pages add is not counted.
+    """
+    if slot is None:
+        return 0
+    length = len(slot) if isinstance(slot, bytes) else len(slot[0])
+    if len(key) <= SHORT_KEY_BYTES:
+        return len(key) + length
+    return LMDB_KEY_BYTES + LENGTH_BYTES + len(key) + length
+
+
+def block_bytes(length: int) -> int:
+    """Return what CPython takes for a bytes object of a length."""
     size = _BYTES + length
     if size > _SMALL_BLOCK:
         size += _MALLOC

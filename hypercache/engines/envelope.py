@@ -25,9 +25,13 @@ HEAD = struct.Struct("<IBQQ")
 pack_short, pack_crc = struct.Struct("<BQQ").pack, _CRC.pack
 unpack_head = HEAD.unpack_from
 _LENGTH = struct.Struct("<H")
+LENGTH_BYTES = _LENGTH.size
 _LONG_KEY = 1
 _DIGEST_FACTOR = 0x9E3779B97F4A7C15  # odd, so that every CRC bit reaches the sum
 DIGEST_MASK = (1 << 64) - 1
+
+
+Buffer = bytes | memoryview
 
 
 class Stored(NamedTuple):
@@ -37,6 +41,14 @@ class Stored(NamedTuple):
     value: bytes
     expires_at_ms: int
     lsn: int
+
+
+class Head(NamedTuple):
+    """What an envelope says of its entry but for the value, unverified."""
+
+    key: bytes
+    lsn: int
+    expires_at_ms: int
 
 
 class Summary(NamedTuple):
@@ -87,6 +99,20 @@ def unwrap(lmdb_key: bytes, data: bytes) -> Stored | None:
     if len(data) < end:
         return None
     return Stored(data[start:end], data[end:], expires_at_ms, lsn)
+
+
+def maybe_head(lmdb_key: Buffer, data: Buffer) -> Head | None:
+    """Return what an envelope says of its entry; None where it cannot say it."""
+    if len(data) < HEAD.size:
+        return None
+    _, flags, expires_at_ms, lsn = unpack_head(data)
+    if not flags:
+        return Head(bytes(lmdb_key), lsn, expires_at_ms)
+    start = HEAD.size + _LENGTH.size
+    if len(data) < start:
+        return None
+    length = _LENGTH.unpack_from(data, HEAD.size)[0]
+    return Head(bytes(data[start : start + length]), lsn, expires_at_ms)
 
 
 def summarize(data: bytes) -> Summary:

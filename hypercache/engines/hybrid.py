@@ -12,10 +12,11 @@ from collections.abc import Iterable, Iterator
 from hypercache.engines import auditing, backup_helper, merging, opening
 from hypercache.engines.base import CheckReport, EngineStats, Entry
 from hypercache.engines.checkpointer import Checkpointer
+from hypercache.engines.disk_limits import BelowMemtable, maybe_disk_capacity
 from hypercache.engines.logged import LoggedEngine
 from hypercache.engines.read_cache import ReadCache
 from hypercache.engines.slots import ABSENT, Absent, Slot, slot_of
-from hypercache.ops import PUT, check_expiry, check_key, check_value
+from hypercache.ops import PUT, Put, check_expiry, check_key, check_value
 from hypercache.options import MAX_KEY_BYTES, MAX_VALUE_BYTES, Options
 from hypercache.paths import StorePaths
 from hypercache.storage import Clock, OsStorage, Storage, SystemClock
@@ -60,6 +61,7 @@ class HybridEngine(LoggedEngine):
                 self._clock,
                 opened.lock,
             )
+            self._limit()
         except BaseException:
             opened.store.close()
             opened.lock.release()
@@ -117,6 +119,8 @@ class HybridEngine(LoggedEngine):
         if not 0 < len(key) <= MAX_KEY_BYTES or len(value) > MAX_VALUE_BYTES:
             check_key(key)
             check_value(key, value)
+        if self._capacity is not None:
+            return self.apply([Put(key, value, expires_at_ms)])
         with self._lock:
             if self._writing or self._state.attention:
                 self._admit()
@@ -175,7 +179,7 @@ class HybridEngine(LoggedEngine):
         """Return the numbers of this moment."""
         self._refuse()
         state = self._state
-        return EngineStats(
+        found = EngineStats(
             engine="hybrid",
             path=self._paths.root,
             sync=state.policy.value,
@@ -196,6 +200,28 @@ class HybridEngine(LoggedEngine):
             failure=str(state.failure) if state.failure else None,
             recovery=self._recovery,
         )
+        return self._capacity.filled_in(found) if self._capacity is not None else found
+
+    def _limit(self) -> None:
+        options, memtable = self._options, self._memtable
+        capacity = maybe_disk_capacity(
+            options,
+            self.now_ms,
+            lambda key: self._newest(key)[1],
+            BelowMemtable(memtable, self._store),
+        )
+        if capacity is None:
+            return
+        if not memtable.cleared_lsn:
+            state = self._store.state()
+            capacity.begin_with(state.entry_count, state.data_bytes)
+        for key, slot in memtable.slots().items():
+            capacity.note(key, self._stored(key), slot)
+        self._keep_within(capacity)
+
+    def _stored(self, key: bytes) -> Slot:
+        found = None if self._memtable.cleared_lsn else self._store.get(key)
+        return slot_of(found.value, found.expires_at_ms) if found else None
 
     def _close_cleanly(self) -> None:
         self._checkpoints.close_cleanly()
@@ -216,10 +242,9 @@ class HybridEngine(LoggedEngine):
         slot = self._cache.find(key)
         if not isinstance(slot, Absent):
             return slot
-        found = self._store.get(key)
-        if found is None:
+        slot = self._stored(key)
+        if slot is None:
             return None
-        slot = slot_of(found.value, found.expires_at_ms)
         self._cache.add(key, slot, version)
         return slot
 

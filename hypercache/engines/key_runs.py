@@ -9,7 +9,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, Protocol
 
-from hypercache.engines.envelope import HASH_BYTES, SHORT_KEY_BYTES, is_long
+from hypercache.engines.envelope import (
+    HASH_BYTES,
+    SHORT_KEY_BYTES,
+    Head,
+    is_long,
+    maybe_head,
+    stored_key,
+)
 
 # Transactions are begun without buffers=True, so LMDB hands out bytes.
 Run = list[tuple[Any, Any]]
@@ -51,6 +58,26 @@ def forward(cursor: Cursor, start: bytes | None, stop: bytes | None) -> Iterator
             run.append(cursor.item())
             here = cursor.next()
         yield run
+
+
+def heads(cursor: Cursor, start: bytes, count: int) -> list[Head]:
+    """Return the heads of the first entries at or behind a key, at most so many.
+
+    Of long keys that share a prefix the order is not that of the keys.
+    """
+    found: list[Head] = []
+    here = cursor.set_range(stored_key(start))
+    while here and len(found) < count:
+        head = maybe_head(*cursor.item())
+        if head is not None:
+            found.append(head)
+        here = cursor.next()
+    return found
+
+
+def last_head(cursor: Cursor) -> Head | None:
+    """Return the head of the last entry, None without any."""
+    return maybe_head(*cursor.item()) if cursor.last() else None
 
 
 def backward(cursor: Cursor, start: bytes | None, stop: bytes | None) -> Iterator[Run]:

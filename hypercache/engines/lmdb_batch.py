@@ -1,7 +1,7 @@
 """What one write transaction of an LMDB store does: entries, and the record of them.
 
-The record (LSN reached, number of entries, digest, whose store it is) is changed in
-the transaction that changes the entries, so the two never part.
+The record (LSN reached, number and size of the entries, digest, whose store it is) is
+changed in the transaction that changes the entries, so the two never part.
 """
 
 from __future__ import annotations
@@ -36,6 +36,7 @@ class StoreState(NamedTuple):
     entry_count: int = 0
     digest: int = 0
     expiring_count: int = 0
+    data_bytes: int = 0
     uuid: bytes = b""
 
 
@@ -69,7 +70,18 @@ class WriteBatch:
         self._data_path = data_path
         self._changed = False
         state = read_state(txn, meta, data_path)
-        self.lsn, self._count, self._digest, self._expiring, self._uuid = state
+        self.lsn, self._count, self._digest, self._expiring = state[:4]
+        self._bytes, self._uuid = state.data_bytes, state.uuid
+
+    @property
+    def entry_count(self) -> int:
+        """Return the number of entries as this transaction has them."""
+        return self._count
+
+    @property
+    def data_bytes(self) -> int:
+        """Return the length of their LMDB keys and envelopes."""
+        return self._bytes
 
     @property
     def transaction_id(self) -> int:
@@ -96,11 +108,13 @@ class WriteBatch:
             self._count -= 1
             self._digest -= gone.digest
             self._expiring -= gone.expires
+            self._bytes -= len(lmdb_key) + len(old)
         if new is not None:
             come = envelope.summarize(new)
             self._count += 1
             self._digest += come.digest
             self._expiring += come.expires
+            self._bytes += len(lmdb_key) + len(new)
             self._txn.put(lmdb_key, new)
         elif old is not None:
             self._txn.delete(lmdb_key)
@@ -109,7 +123,7 @@ class WriteBatch:
         """Apply many ops, each under its LSN; fastest in the order of their keys."""
         # One cursor for all: it finds most keys on the page where it is.
         replace = self._txn.cursor().replace
-        count = crcs = lsns = expiring = 0
+        count = crcs = lsns = expiring = size = 0
         for lsn, op in ops:
             if type(op) is not Put or len(op.key) > SHORT_KEY_BYTES:
                 self.apply(lsn, op)
@@ -121,20 +135,23 @@ class WriteBatch:
             old = replace(key, pack_crc(crc) + body)
             count, crcs, lsns = count + 1, crcs + crc, lsns + lsn
             expiring += expires_at_ms > 0
+            size += len(key) + HEAD.size + len(value)
             if old is not None and len(old) >= HEAD.size:
                 old_crc, _, old_expires_at_ms, old_lsn = unpack_head(old)
                 count, crcs, lsns = count - 1, crcs - old_crc, lsns - old_lsn
                 expiring -= old_expires_at_ms > 0
+                size -= len(key) + len(old)
         self._changed = True
         self._count += count
         self._digest += envelope.digest_of(crcs, lsns)
         self._expiring += expiring
+        self._bytes += size
 
     def clear(self) -> None:
         """Remove every entry."""
         self._txn.drop(self._data, delete=False)
         self._changed = True
-        self._count = self._digest = self._expiring = 0
+        self._count = self._digest = self._expiring = self._bytes = 0
 
     def belong_to(self, uuid: bytes) -> None:
         """Note whose store this is."""
@@ -150,7 +167,7 @@ class WriteBatch:
         """Write the record; without a change nothing, so that no commit is made."""
         if self._changed:
             digest = self._digest & DIGEST_MASK
-            summary = self.lsn, self._count, digest, self._expiring
+            summary = self.lsn, self._count, digest, self._expiring, self._bytes
             state = StoreState(*summary, self._uuid)
             self._txn.put(_META, pack_state(state), db=self._meta)
 

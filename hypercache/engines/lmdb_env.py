@@ -104,18 +104,21 @@ class LmdbEnv:
         with _lock:
             return _open.get(_maybe_identity(self._path) or (0, 0)) is self
 
-    def begin(self, db: Any, *, write: bool = False) -> Any:
-        """Begin a transaction; called under `map_lock`."""
+    def begin(self, db: Any, *, write: bool = False, buffers: bool = False) -> Any:
+        """Begin a transaction; called under `map_lock`.
+
+        With `buffers` it hands out views of the map, valid until it ends.
+        """
         for _ in range(_BEGIN_LIMIT):
             try:
-                return self.env.begin(db=db, write=write)
+                return self.env.begin(db=db, write=write, buffers=buffers)
             except lmdb.MapResizedError:
                 # Another process has grown the file beyond this map: adopt its size.
                 self.resize(0)
             except lmdb.ReadersFullError:
                 if not self.env.reader_check():
                     break
-        return self.env.begin(db=db, write=write)
+        return self.env.begin(db=db, write=write, buffers=buffers)
 
     def resize(self, map_bytes: int) -> None:
         """Change the size of the map; 0 adopts that of the file."""

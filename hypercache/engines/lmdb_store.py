@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 import lmdb
 
 from hypercache.engines import envelope, key_runs, lmdb_pages
-from hypercache.engines.envelope import Stored
+from hypercache.engines.envelope import Head, Stored
 from hypercache.engines.lmdb_batch import StoreState, WriteBatch, read_state, verified
 from hypercache.engines.lmdb_env import Mode, open_env
 from hypercache.errors import (
@@ -157,6 +157,17 @@ class LmdbStore:
                     return found, True
             return found, False
 
+    def heads(self, start: bytes, count: int) -> list[Head]:
+        """Return the heads of the first entries at or behind a key, at most so many."""
+        with self._errors(), self._map_lock, self._begin_views() as txn:
+            return key_runs.heads(txn.cursor(), start, count)
+
+    def last_key(self) -> bytes | None:
+        """Return the highest key, None without any."""
+        with self._errors(), self._map_lock, self._begin_views() as txn:
+            head = key_runs.last_head(txn.cursor())
+            return head.key if head is not None else None
+
     def walk(self) -> Iterator[Walked]:
         """Yield every LMDB key with what a scan and what a look-up find under it."""
         with self.snapshot() as (_, entries):
@@ -292,6 +303,11 @@ class LmdbStore:
     def _begin(self, db: Any, *, write: bool = False) -> lmdb.Transaction:
         self._refuse_closed()
         found: lmdb.Transaction = self._opened.begin(db, write=write)
+        return found
+
+    def _begin_views(self) -> lmdb.Transaction:
+        self._refuse_closed()
+        found: lmdb.Transaction = self._opened.begin(self._data, buffers=True)
         return found
 
     def _refuse_closed(self) -> None:

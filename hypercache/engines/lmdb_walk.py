@@ -109,7 +109,7 @@ def _walk(store: LmdbStore) -> Iterator[Finding]:
 
 
 def _compare(state: StoreState, entries: Iterator[Walked]) -> Iterator[Finding]:
-    count = digest = expiring = 0
+    count = digest = expiring = size = 0
     previous = b""
     for key, data, looked_up in entries:
         entry = envelope.unwrap(key, data)
@@ -123,9 +123,9 @@ def _compare(state: StoreState, entries: Iterator[Walked]) -> Iterator[Finding]:
         previous = key
         summary = envelope.summarize(data)
         count, digest = count + 1, digest + summary.digest
-        expiring += summary.expires
-    found = (count, digest & DIGEST_MASK, expiring)
-    if found != state[1:4]:
+        expiring, size = expiring + summary.expires, size + len(key) + len(data)
+    found = (count, digest & DIGEST_MASK, expiring, size)
+    if found != state[1:5]:
         yield f"it holds {count} entries where {state.entry_count} belong", None, None
 
 

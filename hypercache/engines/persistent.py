@@ -7,8 +7,10 @@ docs/design.md.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+import logging
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from functools import partial
 
 from hypercache.engines import backup_helper, lmdb_walk, refusals, shared_store
@@ -21,14 +23,25 @@ from hypercache.engines.base import (
     check_op,
 )
 from hypercache.engines.committer import Committer
-from hypercache.engines.envelope import Stored
-from hypercache.engines.shared_writes import BatchWrite, ClearWrite, UpdateWrite, Write
+from hypercache.engines.disk_limits import BatchLimits, InLmdb
+from hypercache.engines.envelope import HEAD, Stored
+from hypercache.engines.shared_writes import (
+    BatchWrite,
+    ClearWrite,
+    Place,
+    Trim,
+    UpdateWrite,
+    Write,
+)
 from hypercache.engines.slots import ExpiryClock, slot_of
-from hypercache.errors import ConfigError, LimitError, StorageError
+from hypercache.errors import ConfigError, DiskFullError, LimitError, StorageError
 from hypercache.ops import KeyOp, Put, check_key
 from hypercache.options import Options, SyncPolicy
 from hypercache.paths import StorePaths
 from hypercache.storage import Clock, OsStorage, Storage, SystemClock
+
+_log = logging.getLogger(__name__)
+_EVICTED_AT_ONCE = 1000  # in one transaction, when a store is opened with a lower limit
 
 
 class PersistentEngine(StorageEngine):
@@ -57,8 +70,11 @@ class PersistentEngine(StorageEngine):
         self._commits = Committer(self._paths.root, self._store, writer)
         expiry = ExpiryClock(clock or SystemClock())
         self._live_slot, self._expiry_ms = expiry.live, expiry.now_ms
+        limits = BatchLimits(options, expiry.now_ms, InLmdb(self._store))
+        self._place, self._capacity = Place(self._live, limits), limits.capacity
         self._synced_lsn = self._store.state().checkpoint_lsn
         self._opened.lock.on_fork = self._forked
+        self._keep_within()
 
     def get_entry(self, key: bytes) -> Entry | None:
         """Return value and expiry, None for a key that is absent or expired."""
@@ -113,7 +129,7 @@ class PersistentEngine(StorageEngine):
         """Apply a batch, all or none, and return the LSN of its last op."""
         for op in ops:
             check_op(op)
-        return self._run(BatchWrite(self._live, ops))
+        return self._run(BatchWrite(self._place, ops))
 
     def update(self, key: bytes, change: Change) -> int | None:
         """Apply to one key what `change` makes of its present entry, atomically.
@@ -121,13 +137,13 @@ class PersistentEngine(StorageEngine):
         `change` may be called in another thread that writes at the same time.
         """
         check_key(key)
-        write = UpdateWrite(self._live, key, change)
+        write = UpdateWrite(self._place, key, change)
         self._commits.submit(write)
         return write.result()
 
     def clear(self) -> int:
         """Remove every key and return the LSN."""
-        return self._run(ClearWrite(self._live, 0))
+        return self._run(ClearWrite(self._place, 0))
 
     def exclusive(self) -> AbstractContextManager[None]:
         """Keep all other writers of all processes out while the block runs.
@@ -158,6 +174,10 @@ class PersistentEngine(StorageEngine):
             raise LimitError(f"LSN {lsn} was never handed out by this store")
         if self._policy is SyncPolicy.NO and lsn > self._synced_lsn:
             self.sync()
+
+    def access_hook(self) -> Callable[[bytes], None] | None:
+        """Return what notes that a key was read, None without limits."""
+        return self._capacity.access_hook() if self._capacity is not None else None
 
     def now_ms(self) -> float:
         """Return the time that expiry is judged by."""
@@ -190,7 +210,7 @@ class PersistentEngine(StorageEngine):
         lsn = self._store.state().checkpoint_lsn
         synced_lsn = lsn if self._policy is SyncPolicy.ALWAYS else self._synced_lsn
         info, failure = self._storage.info(self._paths.lmdb_data), self._commits.failure
-        return EngineStats(
+        found = EngineStats(
             engine=shared_store.ENGINE,
             path=self._paths.root,
             sync=self._policy.value,
@@ -199,6 +219,17 @@ class PersistentEngine(StorageEngine):
             checkpoint_lsn=synced_lsn,
             disk_bytes=info.size_bytes if info else 0,
             failure=str(failure) if failure else None,
+        )
+        return found if self._capacity is None else self._with_limits(found)
+
+    def _with_limits(self, found: EngineStats) -> EngineStats:
+        assert self._capacity is not None
+        state = self._store.state()
+        heads_bytes = state.entry_count * HEAD.size
+        return replace(
+            self._capacity.filled_in(found),
+            payload_bytes=state.data_bytes - heads_bytes,
+            metadata_bytes=heads_bytes,
         )
 
     def close(self) -> None:
@@ -223,6 +254,17 @@ class PersistentEngine(StorageEngine):
             shared_store.close_store(
                 self._storage, self._paths, self._opened, cleanly=cleanly
             )
+
+    def _keep_within(self) -> None:
+        """Evict what is too much already."""
+        if self._capacity is None:
+            return
+        try:
+            while self._run(Trim(self._place, _EVICTED_AT_ONCE)) == _EVICTED_AT_ONCE:
+                pass
+        except DiskFullError as error:
+            # Not worth refusing the open: the next writes will evict.
+            _log.warning("too much is left in %s: %s", self._paths.root, error)
 
     def _live(self, found: Stored | Entry | None) -> Entry | None:
         if found is None:

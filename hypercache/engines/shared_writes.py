@@ -7,15 +7,24 @@ have written until then. So a request carries what makes its ops, not the ops.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 from hypercache.engines.base import Change, Entry, changed_entry, check_op
 from hypercache.engines.commit_queue import Request
+from hypercache.engines.disk_limits import BatchLimits
 from hypercache.engines.envelope import Stored
 from hypercache.engines.lmdb_batch import WriteBatch
 from hypercache.engines.slots import slot_bytes, slot_of
 from hypercache.ops import Clear, KeyOp, Op, Put, Touch
 
 Live = Callable[[Stored | Entry | None], Entry | None]
+
+
+class Place(NamedTuple):
+    """What a write needs to know of the store."""
+
+    live: Live
+    limits: BatchLimits
 
 
 class Write(Request):
@@ -25,9 +34,9 @@ class Write(Request):
     because that one was not committed. `settle` says that it was.
     """
 
-    def __init__(self, live: Live, size_bytes: int) -> None:
+    def __init__(self, place: Place, size_bytes: int) -> None:
         super().__init__(size_bytes)
-        self._live = live
+        self._live, self._limits = place
         self._ops: Sequence[Op] = ()
         self._made_at_lsn = -1
         self._lsn = 0
@@ -64,7 +73,7 @@ class Write(Request):
     def _make_once(self, batch: WriteBatch) -> None:
         self._ops, self._error = (), None
         try:
-            self._ops = self._make(batch)
+            self._ops = self._limits.within(batch, self._make(batch))
         except Exception as error:  # noqa: BLE001  (raised by `result`)
             self._error = error
         self._made_at_lsn = batch.lsn
@@ -76,8 +85,8 @@ class Write(Request):
 class BatchWrite(Write):
     """Write a batch; a Touch of what is not there, or expired, has no effect."""
 
-    def __init__(self, live: Live, ops: Sequence[KeyOp]) -> None:
-        super().__init__(live, sum(map(_size_bytes, ops)))
+    def __init__(self, place: Place, ops: Sequence[KeyOp]) -> None:
+        super().__init__(place, sum(map(_size_bytes, ops)))
         self._batch = ops
 
     def _make(self, batch: WriteBatch) -> Sequence[Op]:
@@ -87,8 +96,8 @@ class BatchWrite(Write):
 class UpdateWrite(Write):
     """Write what a function makes of the present entry of a key."""
 
-    def __init__(self, live: Live, key: bytes, change: Change) -> None:
-        super().__init__(live, 0)
+    def __init__(self, place: Place, key: bytes, change: Change) -> None:
+        super().__init__(place, 0)
         self._key, self._change = key, change
 
     def result(self) -> int | None:
@@ -110,6 +119,22 @@ class ClearWrite(Write):
     def _make(self, batch: WriteBatch) -> Sequence[Op]:
         del batch
         return (Clear(),)
+
+
+class Trim(Write):
+    """Evict what is too much; `result` is how many entries that were."""
+
+    def __init__(self, place: Place, limit: int) -> None:
+        super().__init__(place, 0)
+        self._limit = limit
+
+    def result(self) -> int:
+        """Return how many entries were evicted."""
+        super().result()
+        return len(self._ops)
+
+    def _make(self, batch: WriteBatch) -> Sequence[Op]:
+        return self._limits.surplus(batch, self._limit)
 
 
 def _effective(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from hypercache.engines.lmdb_batch import StoreState
 from hypercache.engines.lmdb_layout import (
@@ -41,6 +42,7 @@ class Orphans:
     count: int = 0
     digest: int = 0
     expiring: int = 0
+    data_bytes: int = 0
     states: set[StoreState] = field(default_factory=set)
 
     def take(self) -> None:
@@ -53,10 +55,18 @@ class Orphans:
         self.keys = {}
 
 
+class _Found(NamedTuple):
+    lsn: int
+    page: int
+    digest: int
+    expires: bool
+    data_bytes: int
+
+
 def find(file: LmdbFile, found: Snapshot) -> Orphans:
     """Return the entries on pages that are neither used nor known to be free."""
     orphans = Orphans()
-    best: dict[bytes, tuple[int, int, int, bool]] = {}
+    best: dict[bytes, _Found] = {}
     scratch = Snapshot(0, 0)
     for number in _unused(file):
         leaf = file.leaf_at(number)
@@ -65,16 +75,18 @@ def find(file: LmdbFile, found: Snapshot) -> Orphans:
         orphans.states |= set(_states(file, leaf))
         for _, node, entry in snapshots.entries_of_leaf(file, leaf, scratch):
             before = best.get(node.key)
-            if before is None or before[0] < entry.lsn:
+            if before is None or before.lsn < entry.lsn:
                 digest = snapshots.digest_of(file, leaf, node)
-                best[node.key] = entry.lsn, number, digest, entry.expires_at_ms > 0
+                size, expires = len(node.key) + node.size, entry.expires_at_ms > 0
+                best[node.key] = _Found(entry.lsn, number, digest, expires, size)
     if best:
         _without_reachable(file, found, best)
-    for key, (lsn, number, digest, expires) in best.items():
-        orphans.keys[key], orphans.left[key] = number, lsn
+    for key, newest in best.items():
+        orphans.keys[key], orphans.left[key] = newest.page, newest.lsn
         orphans.count += 1
-        orphans.digest += digest
-        orphans.expiring += expires
+        orphans.digest += newest.digest
+        orphans.expiring += newest.expires
+        orphans.data_bytes += newest.data_bytes
     return orphans
 
 
@@ -84,6 +96,7 @@ def completes(found: Snapshot, orphans: Orphans) -> bool:
     both.count = found.count + orphans.count
     both.digest = found.digest + orphans.digest
     both.expiring = found.expiring + orphans.expiring
+    both.data_bytes = found.data_bytes + orphans.data_bytes
     return both.verified
 
 
@@ -171,7 +184,7 @@ def _unused(file: LmdbFile) -> Iterator[int]:
 
 
 def _without_reachable(
-    file: LmdbFile, found: Snapshot, best: dict[bytes, tuple[int, int, int, bool]]
+    file: LmdbFile, found: Snapshot, best: dict[bytes, _Found]
 ) -> None:
     """Remove what a tree leads to as well: that is what counts."""
     file.forget_used()

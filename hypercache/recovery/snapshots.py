@@ -56,6 +56,7 @@ class Snapshot:
     count: int = 0
     digest: int = 0
     expiring: int = 0
+    data_bytes: int = 0
     highest_lsn: int = 0
     misplaced: list[int] = field(default_factory=list)
     bad_pages: list[BadPage] = field(default_factory=list)
@@ -64,23 +65,24 @@ class Snapshot:
     @property
     def verified(self) -> bool:
         """Tell whether every entry of this state was found, and no other."""
-        return self.state is not None and tuple(self.state[1:4]) == self.found
+        return self.state is not None and tuple(self.state[1:5]) == self.found
 
     @property
-    def found(self) -> tuple[int, int, int]:
-        """Return number, digest and number of expiring ones of the entries found."""
-        return self.count, self.digest & DIGEST_MASK, self.expiring
+    def found(self) -> tuple[int, int, int, int]:
+        """Return number, digest, expiring ones and size of the entries found."""
+        return self.count, self.digest & DIGEST_MASK, self.expiring, self.data_bytes
 
     @property
     def lsn(self) -> int:
         """Return the LSN reached, 0 where it is not known."""
         return self.state.checkpoint_lsn if self.state else 0
 
-    def add(self, entry: Stored, data_digest: int) -> None:
+    def add(self, entry: Stored, data_digest: int, data_bytes: int) -> None:
         """Count an entry in."""
         self.count += 1
         self.digest += data_digest
         self.expiring += entry.expires_at_ms > 0
+        self.data_bytes += data_bytes
         self.highest_lsn = max(self.highest_lsn, entry.lsn)
 
 
@@ -135,7 +137,7 @@ def measure(file: LmdbFile, found: Snapshot) -> None:
     """Go through all entries of a snapshot and count them."""
     for leaf, node, entry in entries(file, found):
         file.take_value(leaf, node)
-        found.add(entry, digest_of(file, leaf, node))
+        found.add(entry, digest_of(file, leaf, node), len(node.key) + node.size)
 
 
 def digest_of(file: LmdbFile, leaf: Leaf, node: Node) -> int:

@@ -15,7 +15,7 @@ from unittest import mock
 
 import msgpack
 
-from hypercache.engines import identity, lmdb_reader, lmdb_walk, opening
+from hypercache.engines import envelope, identity, lmdb_reader, lmdb_walk, opening
 from hypercache.engines.base import Entry, changed_entry
 from hypercache.engines.envelope import Stored
 from hypercache.engines.lmdb_store import StoreState
@@ -72,7 +72,8 @@ class SimStore:
     def state(self) -> StoreState:
         """Return the LSN reached, and counts."""
         expiring = sum(entry[1] > 0 for entry in self._entries.values())
-        return StoreState(self._lsn, len(self._entries), 0, expiring, self._uuid)
+        size = sum(map(_data_bytes, self._entries.items()))
+        return StoreState(self._lsn, len(self._entries), 0, expiring, size, self._uuid)
 
     def count_and_present(self, keys: Iterable[bytes]) -> tuple[StoreState, int]:
         """Return the state, and how many of the keys are there."""
@@ -172,6 +173,12 @@ def installed(urandom: Callable[[int], bytes] = os.urandom) -> Iterator[None]:
         known = SimpleNamespace(path=os.path, urandom=urandom)
         patches.enter_context(mock.patch.object(identity, "os", known))
         yield
+
+
+def _data_bytes(item: tuple[bytes, tuple[bytes, int, int]]) -> int:
+    key, (value, expires_at_ms, lsn) = item
+    stored = envelope.wrap(key, value, expires_at_ms, lsn)
+    return len(envelope.stored_key(key)) + len(stored)
 
 
 def _no_problems(*_arguments: object, **_options: object) -> list[object]:
