@@ -60,6 +60,19 @@ def ttl_ms(ttl: float | timedelta | None) -> float:
     return min(max(1.0, seconds * 1000), MAX_TTL_MS)
 
 
+def share(name: str, value: float) -> float:
+    """Return a number of 0 to 1.
+
+    Raises:
+        ConfigError: it is none.
+    """
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise ConfigError(f"{name}={value!r} must be a number of 0 to 1")
+    if not 0 <= value <= 1:
+        raise ConfigError(f"{name}={value!r} must be 0 to 1")
+    return float(value)
+
+
 def key_range(prefix: Any, start: Any, stop: Any) -> tuple[bytes | None, bytes | None]:
     """Return the bounds low <= key < high that a scan's arguments mean."""
     low = None if start is None else key_bytes(start)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import os
+import random
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import timedelta
 from itertools import islice
 from typing import Any
 
-from hypercache import arguments
+from hypercache import arguments, sweeper
 from hypercache.arguments import key_bytes
 from hypercache.codec import Codec
 from hypercache.engines import open_engine
@@ -24,13 +25,14 @@ from hypercache.errors import ConfigError, DeserializationError
 from hypercache.eviction import EvictionPolicy
 from hypercache.handle import StoreHandle
 from hypercache.ops import check_key
-from hypercache.options import Options
+from hypercache.options import Maintenance, Options
 from hypercache.serializers import Serializer
 from hypercache.transaction import TransactionView
 
 Key = str | bytes
 Ttl = float | timedelta | None
 _MISSING: Any = object()
+_SLACK = 100  # a ttl is refreshed where the expiry moves by one in so many
 
 
 class Cache(StoreHandle):
@@ -52,6 +54,8 @@ class Cache(StoreHandle):
             has "always", and "no" with `allow_unsafe_sync=True` at the store's risk.
         memory_bytes: budget of the read cache of a durable store.
         default_ttl: for writes without a ttl.
+        ttl_jitter: shortens each ttl by a random share of up to this, 0 to 1, so that
+            what was written together does not expire together.
         serializer: "msgpack", "json", "bytes", or an object with dumps and loads.
         compress_min_bytes: size from which on encoded values are compressed.
         verify: "auto" reads a store back after an unclean close, "full" always.
@@ -79,6 +83,7 @@ class Cache(StoreHandle):
         memory_bytes: int | None = None,
         eviction: str | EvictionPolicy = "s3fifo",
         default_ttl: Ttl = None,
+        ttl_jitter: float = 0.0,
         serializer: str | Serializer = "msgpack",
         compress_min_bytes: int | None = None,
         verify: str = "auto",
@@ -89,6 +94,7 @@ class Cache(StoreHandle):
         **tuning: int,
     ) -> None:
         self._default_ttl_ms = arguments.ttl_ms(default_ttl)
+        self._ttl_jitter = arguments.share("ttl_jitter", ttl_jitter)
         codec = Codec(serializer, compress_min_bytes)
         self._encode, self._decode_bytes = codec.encode, codec.decode
         if path is None and read_only:
@@ -113,6 +119,10 @@ class Cache(StoreHandle):
         root = None if path is None else arguments.absolute(path)
         super().__init__(open_engine(root, engine=engine, options=options))
         self._note_access = self._engine.access_hook()
+        self._is_swept = options.maintenance is Maintenance.INLINE or read_only
+        self._whole = self._engine  # also where a transaction stands in its place
+        if not self._is_swept and self._engine.may_expire:
+            self._begin_to_sweep()
 
     # One key
 
@@ -136,13 +146,18 @@ class Cache(StoreHandle):
             return self._engine.put(key, data)
         return self._engine.put(key, data, self._expires_at_ms(ttl))
 
-    def get(self, key: Key, default: Any = None) -> Any:
+    def get(self, key: Key, default: Any = None, *, refresh_ttl: Ttl = None) -> Any:
         """Return the value, or `default` for a key that is absent or expired.
+
+        With `refresh_ttl` it lives on for so long from now; a write, made only where
+        the expiry moves by a hundredth of that or more.
 
         Raises:
             CorruptionError: the stored value is damaged.
             DeserializationError: another serializer wrote it.
         """
+        if refresh_ttl is not None:
+            self._refresh(key, refresh_ttl)
         if type(key) is not bytes:
             key = key_bytes(key)
         data = self._engine.get(key)
@@ -157,6 +172,24 @@ class Cache(StoreHandle):
         except DeserializationError as error:
             error.add_note(f"key: {key!r}")
             raise
+
+    def _refresh(self, key: Key, ttl: Ttl) -> None:
+        op = Touch(key_bytes(key), self._expires_at_ms(ttl))
+        entry = self._engine.get_entry(op.key)
+        if entry is None or entry.expires_at_ms == op.expires_at_ms:
+            return
+        moved_ms = abs(op.expires_at_ms - entry.expires_at_ms)
+        ends = entry.expires_at_ms and op.expires_at_ms
+        if not ends or moved_ms * _SLACK >= arguments.ttl_ms(ttl):
+            self._update(op.key, lambda entry: op if entry else None)
+
+    def expire(self) -> int:
+        """Remove all entries that have expired by now, and return how many.
+
+        It goes on by itself, too, in small steps; nothing that has expired is ever
+        shown.
+        """
+        return self._engine.sweep()
 
     def add(self, key: Key, value: Any, ttl: Ttl = None) -> bool:
         """Store a value only if the key is absent; tell whether it was stored."""
@@ -367,4 +400,14 @@ class Cache(StoreHandle):
 
     def _expires_at_ms(self, ttl: Ttl) -> int:
         left_ms = self._default_ttl_ms if ttl is None else arguments.ttl_ms(ttl)
-        return int(self._engine.now_ms() + left_ms) if left_ms else 0
+        if not left_ms:
+            return 0
+        if not self._is_swept:
+            self._begin_to_sweep()
+        if self._ttl_jitter:
+            left_ms -= left_ms * self._ttl_jitter * random.random()  # noqa: S311
+        return int(self._engine.now_ms() + left_ms)
+
+    def _begin_to_sweep(self) -> None:
+        self._is_swept = True
+        sweeper.watch(self._whole)

@@ -7,7 +7,7 @@ import weakref
 from types import TracebackType
 from typing import Self
 
-from hypercache import arguments
+from hypercache import arguments, sweeper
 from hypercache.closing import close_forgotten
 from hypercache.engines.base import CheckReport, EngineStats, StorageEngine
 
@@ -75,6 +75,7 @@ class StoreHandle:
 
     def close(self) -> None:
         """Bring everything to the medium and let go of all files; repeatable."""
+        sweeper.forget(self._engine)
         self._engine.close()
         self._finalizer.detach()
 

@@ -43,10 +43,11 @@ MODULES = {
     "testing.*": Place("top"),
     "": Place("public"),
     "recovery.*": Place("recovery"),
-    "cache": Place("cache", ("arguments", "handle", "transaction", "expiry")),
-    "handle": Place("cache", ("arguments", "closing")),
+    "cache": Place("cache", ("arguments", "handle", "sweeper", "transaction")),
+    "handle": Place("cache", ("arguments", "closing", "sweeper")),
     "closing": Place("cache"),
     "arguments": Place("cache"),
+    "sweeper": Place("cache"),
     "transaction": Place("cache"),
     "expiry": Place("cache"),
     "eviction.*": Place("format"),
@@ -78,7 +79,8 @@ MODULES = {
     ),
     "engines.base": Place("engines", ("engines.reports",)),
     "engines.capacity": Place(
-        "engines", ("engines.costs", "engines.reports", "engines.slots")
+        "engines",
+        ("engines.expiry", "engines.costs", "engines.reports", "engines.slots"),
     ),
     "engines.checkpointer": Place(
         "engines",
@@ -125,6 +127,7 @@ MODULES = {
     "engines.durable_memory": Place(
         "engines",
         (
+            "engines.expiry",
             "engines.capacity",
             "engines.aof_audit",
             "engines.auditing",
@@ -140,11 +143,13 @@ MODULES = {
         ),
     ),
     "engines.envelope": Place("engines"),
+    "engines.expiry": Place("engines", ("engines.envelope", "engines.slots")),
     "engines.fold_helper": Place("engines", ("engines.helper", "engines.lmdb_store")),
     "engines.helper": Place("engines"),
     "engines.hybrid": Place(
         "engines",
         (
+            "engines.expiry",
             "engines.disk_limits",
             "engines.auditing",
             "engines.backup_helper",
@@ -208,6 +213,7 @@ MODULES = {
     "engines.logged": Place(
         "engines",
         (
+            "engines.expiry",
             "engines.capacity",
             "engines.base",
             "engines.refusals",
@@ -217,7 +223,8 @@ MODULES = {
         ),
     ),
     "engines.memory": Place(
-        "engines", ("engines.base", "engines.capacity", "engines.slots")
+        "engines",
+        ("engines.expiry", "engines.base", "engines.capacity", "engines.slots"),
     ),
     "engines.memory_reader": Place(
         "engines",
@@ -232,7 +239,8 @@ MODULES = {
         ),
     ),
     "engines.memory_table": Place(
-        "engines", ("engines.base", "engines.slots", "engines.staging")
+        "engines",
+        ("engines.expiry", "engines.base", "engines.slots", "engines.staging"),
     ),
     "engines.memtable": Place("engines", ("engines.slots", "engines.staging")),
     "engines.merging": Place(
@@ -260,6 +268,7 @@ MODULES = {
     "engines.persistent": Place(
         "engines",
         (
+            "engines.expiry",
             "engines.disk_limits",
             "engines.backup_helper",
             "engines.base",

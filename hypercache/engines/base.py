@@ -225,6 +225,20 @@ class StorageEngine(ABC):
         """
         return None
 
+    def sweep(self, limit: int | None = None) -> int:
+        """Remove entries that have expired, and return how many.
+
+        Looks at about `limit` entries, the next ones at each call; at all of them
+        without. The default knows nothing that would be worth removing.
+        """
+        del limit
+        return 0
+
+    @property
+    def may_expire(self) -> bool:
+        """Tell whether an entry may have an expiry; asked for once, at open."""
+        return False
+
     def checkpoint(self) -> int:
         """Fold the log into the store below it; return the LSN reached.
 

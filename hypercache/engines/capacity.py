@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from hypercache.engines import costs
+from hypercache.engines.expiry import ExpiryIndex
 from hypercache.engines.reports import EngineStats
 from hypercache.engines.slots import Slot
 from hypercache.errors import CacheFullError, LimitError
@@ -45,12 +46,14 @@ class Charges:
     tables_bytes: Callable[[EvictionPolicy | None], int] = lambda _policy: 0
 
 
-def charges_in_ram(table: Callable[[], Mapping[bytes, Slot]]) -> Charges:
+def charges_in_ram(
+    table: Callable[[], Mapping[bytes, Slot]], expiry: ExpiryIndex
+) -> Charges:
     """Return what Python spends; `table` returns the dict itself, for its size."""
 
     def tables_bytes(policy: EvictionPolicy | None) -> int:
         own = 0 if policy is None else policy.overhead_bytes()
-        return own + sys.getsizeof(table())
+        return own + sys.getsizeof(table()) + expiry.overhead_bytes()
 
     return Charges(costs.entry_bytes, tables_bytes=tables_bytes)
 
@@ -66,6 +69,7 @@ def maybe_capacity(
     now_ms: Callable[[], float],
     find: Callable[[bytes], Slot],
     table: Callable[[], Mapping[bytes, Slot]],
+    expiry: ExpiryIndex,
 ) -> Capacity | None:
     """Return what keeps the limits of a store in RAM, None if it has none.
 
@@ -76,7 +80,7 @@ def maybe_capacity(
     limits = limits_of(options)
     if limits is None:
         return None
-    return Capacity(limits, policy, find, charges_in_ram(table))
+    return Capacity(limits, policy, find, charges_in_ram(table, expiry), expiry)
 
 
 def _ignore(key: bytes) -> None:
@@ -95,11 +99,13 @@ class Capacity:
         policy: EvictionPolicy | None,
         find: Callable[[bytes], Slot],
         charges: Charges,
+        expiry: ExpiryIndex | None = None,
     ) -> None:
         self.limits = limits
         self._max_items = sys.maxsize if limits.max_items is None else limits.max_items
         self._max_bytes = sys.maxsize if limits.max_bytes is None else limits.max_bytes
         self._policy, self._find, self._charges = policy, find, charges
+        self._expiry = expiry
         self._entry_bytes = charges.entry_bytes
         self.count = self.payload_bytes = self._tables_bytes = 0
         self.evicted_count = 0
@@ -176,6 +182,8 @@ class Capacity:
         for key, before, after in reversed(self._journal):
             self._count(key, after, before)
             self._tell(key, after, before)
+            if self._expiry is not None:
+                self._expiry.note(key, before)
         self.evicted_count -= self._evicted
         self._begin()
 
@@ -208,8 +216,8 @@ class Capacity:
     def _counted(self, victims: list[bytes]) -> list[bytes]:
         """Leave out what was stored again behind its eviction."""
         gone = [key for key in dict.fromkeys(victims) if self._decided[key] is None]
-        self._evicted = len(gone)
-        self.evicted_count += len(gone)
+        self._evicted += len(gone)
+        self.evicted_count += self._evicted
         return gone
 
     def _make_room(self, key: bytes, after: Slot) -> list[bytes]:
@@ -234,7 +242,10 @@ class Capacity:
         )
 
     def _evict(self) -> bytes | None:
-        """Return a key that is there, as the policy chooses, and count it as gone."""
+        """Return a key that is there, expired or chosen by the policy; it is gone."""
+        expired = self._expired()
+        if expired is not None:
+            return expired
         if self._policy is None:
             return None
         for _ in range(_MOST_STRANGERS):
@@ -245,6 +256,19 @@ class Capacity:
             if slot is not None:
                 self._decide(key, slot, None)
                 return key
+        return None
+
+    def _expired(self) -> bytes | None:
+        while self._expiry is not None:
+            keys = self._expiry.due(1).keys
+            if not keys:
+                return None
+            slot = self._newest(keys[0])
+            if self._expiry.is_past(slot):
+                self._decide(keys[0], slot, None)
+                self._tell(keys[0], slot, None)
+                self._evicted -= 1
+                return keys[0]
         return None
 
     def _newest(self, key: bytes) -> Slot:

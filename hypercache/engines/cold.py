@@ -49,6 +49,8 @@ class ColdSample:
     ) -> None:
         self._below, self._is_warm = below, is_warm
         self._rank = _by_expiry if soonest else _by_age
+        self._pool: list[Head] = []  # the one to go first is the last
+        self._left = 0  # how many of these may go before more are looked at
         self.clear()
 
     def candidate(self) -> bytes | None:
@@ -68,8 +70,7 @@ class ColdSample:
     def clear(self) -> None:
         """Forget what was found."""
         self._hands: list[bytes] = []
-        self._pool: list[Head] = []  # the one to go first is the last
-        self._left = 0  # how many of these may go before more are looked at
+        self._pool, self._left = [], 0
         # Named lately: what becomes of these may not be seen in LMDB yet.
         self._named: set[bytes] = set()
         self._named_before: set[bytes] = set()

@@ -21,6 +21,7 @@ from hypercache.engines import (
 from hypercache.engines.base import CheckReport, EngineStats, Entry
 from hypercache.engines.capacity import maybe_capacity
 from hypercache.engines.compactor import Compactor
+from hypercache.engines.expiry import ExpiryIndex, Finder
 from hypercache.engines.logged import LoggedEngine
 from hypercache.engines.memory_table import FRAME_EXTRA_BYTES, Loader, MemoryTable
 from hypercache.engines.opening import notes_on
@@ -83,6 +84,8 @@ class DurableMemoryEngine(LoggedEngine):
                 system_clock,
                 lock,
             )
+            self._expiry = ExpiryIndex(self.now_ms)
+            self._memory.index(self._expiry)
             self._limit()
         except BaseException:
             lock.release()
@@ -221,12 +224,24 @@ class DurableMemoryEngine(LoggedEngine):
         )
         return self._capacity.filled_in(found) if self._capacity is not None else found
 
+    @property
+    def may_expire(self) -> bool:
+        """Tell whether an entry may have an expiry."""
+        return self._memory.expiring_count > 0
+
+    def _finder(self, *, whole: bool) -> Finder:
+        del whole
+        table = self._memory
+        self._expiry.fit(table.expiring_count, table.active.items())
+        return self._expiry
+
     def _limit(self) -> None:
         capacity = maybe_capacity(
             self._options,
             self.now_ms,
             lambda key: self._newest(key)[1],
             lambda: self._memory.active,
+            self._expiry,
         )
         if capacity is not None:
             capacity.load(self._memory.active.items())

@@ -13,6 +13,7 @@ from hypercache.engines import auditing, backup_helper, merging, opening
 from hypercache.engines.base import CheckReport, EngineStats, Entry
 from hypercache.engines.checkpointer import Checkpointer
 from hypercache.engines.disk_limits import BelowMemtable, maybe_disk_capacity
+from hypercache.engines.expiry import ExpiryHand, Finder
 from hypercache.engines.logged import LoggedEngine
 from hypercache.engines.read_cache import ReadCache
 from hypercache.engines.slots import ABSENT, Absent, Slot, slot_of
@@ -61,6 +62,8 @@ class HybridEngine(LoggedEngine):
                 self._clock,
                 opened.lock,
             )
+            self._below = BelowMemtable(opened.memtable, opened.store)
+            self._hand = ExpiryHand(self._below, self.now_ms)
             self._limit()
         except BaseException:
             opened.store.close()
@@ -202,13 +205,25 @@ class HybridEngine(LoggedEngine):
         )
         return self._capacity.filled_in(found) if self._capacity is not None else found
 
+    @property
+    def may_expire(self) -> bool:
+        """Tell whether an entry may have an expiry."""
+        slots = self._memtable.slots().values()
+        return (
+            any(isinstance(slot, tuple) for slot in slots)
+            or self._store.state().expiring_count > 0
+        )
+
+    def _finder(self, *, whole: bool) -> Finder:
+        return ExpiryHand(self._below, self.now_ms) if whole else self._hand
+
     def _limit(self) -> None:
         options, memtable = self._options, self._memtable
         capacity = maybe_disk_capacity(
             options,
             self.now_ms,
             lambda key: self._newest(key)[1],
-            BelowMemtable(memtable, self._store),
+            self._below,
         )
         if capacity is None:
             return

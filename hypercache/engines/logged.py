@@ -20,6 +20,7 @@ from hypercache import ops
 from hypercache.engines import refusals
 from hypercache.engines.base import Change, StorageEngine, changed_entry, check_op
 from hypercache.engines.capacity import Capacity
+from hypercache.engines.expiry import SWEPT_AT_ONCE, Finder
 from hypercache.engines.slots import Absent, ExpiryClock, Slot, slot_of
 from hypercache.engines.staging import Slots, StagedTable
 from hypercache.engines.upkeep import Upkeep
@@ -81,6 +82,10 @@ class LoggedEngine(StorageEngine):
         """Return the published slot of a key, wherever it lies."""
 
     @abstractmethod
+    def _finder(self, *, whole: bool) -> Finder:
+        """Return what finds expired entries, from the first one on if `whole`."""
+
+    @abstractmethod
     def _cleared(self) -> None:
         """Forget what lies below the table; a clear was published."""
 
@@ -126,6 +131,21 @@ class LoggedEngine(StorageEngine):
                 self._capacity.clear()
         self._settle(lsn)
         return lsn
+
+    def sweep(self, limit: int | None = None) -> int:
+        """Remove entries that have expired, and return how many."""
+        finder, swept = self._finder(whole=limit is None), 0
+        while True:
+            with self._writer():
+                keys, done = finder.due(limit or SWEPT_AT_ONCE)
+                gone = [key for key in keys if self._is_dead(key)]
+                if gone:
+                    self._append_within(list(map(Delete, gone)), dict.fromkeys(gone))
+            if gone:
+                self._settle(self._log.appended_lsn())
+            swept += len(gone)
+            if done or limit is not None:
+                return swept
 
     def access_hook(self) -> Callable[[bytes], None] | None:
         """Return what notes that a key was read, None without limits."""
@@ -192,6 +212,10 @@ class LoggedEngine(StorageEngine):
         """Return LSN and slot of a staged write; without one, 0 and the slot."""
         lsn, slot = self._table.find_staged(key)
         return (0, self._slot(key)) if isinstance(slot, Absent) else (lsn, slot)
+
+    def _is_dead(self, key: bytes) -> bool:
+        slot = self._newest(key)[1]
+        return slot is not None and self._live(slot) is None
 
     def _keep_within(self, capacity: Capacity) -> None:
         """Evict what is too much already, and from now on what becomes too much."""

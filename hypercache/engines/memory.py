@@ -16,6 +16,7 @@ from hypercache.engines.base import (
     check_op,
 )
 from hypercache.engines.capacity import maybe_capacity
+from hypercache.engines.expiry import SWEPT_AT_ONCE, ExpiryIndex
 from hypercache.engines.slots import ExpiryClock, Slot, slot_of
 from hypercache.errors import ClosedError, HyperCacheError, LimitError
 from hypercache.ops import KeyOp, check_expiry, check_key, check_value
@@ -32,8 +33,13 @@ class MemoryEngine(StorageEngine):
         expiry = ExpiryClock(clock or SystemClock())
         self._live, self._expiry_ms = expiry.live, expiry.now_ms
         self._table: dict[bytes, Slot] = {}
+        self._expiry = ExpiryIndex(expiry.now_ms)
         self._capacity = maybe_capacity(
-            options or Options.resolve(), expiry.now_ms, self._find, lambda: self._table
+            options or Options.resolve(),
+            expiry.now_ms,
+            self._find,
+            lambda: self._table,
+            self._expiry,
         )
         self._lock = threading.RLock()
         self._refusal: Callable[[], HyperCacheError] | None = None
@@ -75,7 +81,7 @@ class MemoryEngine(StorageEngine):
             if self._refusal is not None:
                 raise self._refusal()
             slot: Slot = (value, expires_at_ms) if expires_at_ms else value
-            if self._capacity is None:
+            if self._capacity is None and type(slot) is bytes:
                 self._table[key] = slot
             else:
                 self._publish({key: slot})
@@ -131,6 +137,7 @@ class MemoryEngine(StorageEngine):
         with self._lock:
             self._refuse()
             self._table = {}
+            self._expiry.clear()
             if self._capacity is not None:
                 self._capacity.clear()
         return 0
@@ -154,6 +161,25 @@ class MemoryEngine(StorageEngine):
     def check(self) -> CheckReport:
         """Report the number of entries; there is nothing that could be damaged."""
         return CheckReport((), self.count())
+
+    def sweep(self, limit: int | None = None) -> int:
+        """Remove entries that have expired, and return how many."""
+        swept = 0
+        while True:
+            with self._lock:
+                self._refuse()
+                keys, done = self._expiry.due(limit or SWEPT_AT_ONCE)
+                gone = [key for key in keys if self._is_dead(key)]
+                self._publish(dict.fromkeys(gone))
+                self._expiry.fit(len(self._table), self._table.items())
+            swept += len(gone)
+            if done or limit is not None:
+                return swept
+
+    @property
+    def may_expire(self) -> bool:
+        """Tell whether an entry may have an expiry."""
+        return len(self._expiry) > 0
 
     def access_hook(self) -> Callable[[bytes], None] | None:
         """Return what notes that a key was read, None without limits."""
@@ -192,6 +218,11 @@ class MemoryEngine(StorageEngine):
                 self._table.pop(key, None)
             else:
                 self._table[key] = slot
+                self._expiry.note(key, slot)
+
+    def _is_dead(self, key: bytes) -> bool:
+        slot = self._table.get(key)
+        return slot is not None and self._live(slot) is None
 
     def _find(self, key: bytes) -> Slot:
         return self._table.get(key)

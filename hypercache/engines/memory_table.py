@@ -7,6 +7,7 @@ from typing import Any
 
 from hypercache.aof.base import BlockSlot
 from hypercache.engines.base import Entry
+from hypercache.engines.expiry import ExpiryIndex
 from hypercache.engines.slots import Slot
 from hypercache.engines.staging import Slots, StagedTable
 from hypercache.ops import Delete, Op, Put, Puts, Touch, Unpacked
@@ -27,12 +28,22 @@ class MemoryTable(StagedTable):
         super().__init__()
         self.live_bytes = 0
         self.expiring_count = 0
+        self.expiry: ExpiryIndex | None = None
+
+    def index(self, expiry: ExpiryIndex) -> None:
+        """Note every expiry there, now and from now on."""
+        self.expiry = expiry
+        if self.expiring_count:
+            for key, slot in self.active.items():
+                expiry.note(key, slot)
 
     def change(self, lsn: int, slots: Slots | None) -> None:
         """Publish a batch at once; None stands for a clear."""
         del lsn
         if slots is None:
             self.active, self.live_bytes, self.expiring_count = {}, 0, 0
+            if self.expiry is not None:
+                self.expiry.clear()
             return
         for key, slot in slots.items():
             self.account(key, self.active.get(key), slot)
@@ -46,6 +57,8 @@ class MemoryTable(StagedTable):
         """Note that the slot of a key has changed, or will."""
         self.live_bytes += _frame_bytes(key, after) - _frame_bytes(key, before)
         self.expiring_count += isinstance(after, tuple) - isinstance(before, tuple)
+        if self.expiry is not None:
+            self.expiry.note(key, after)
 
     def recount(self) -> None:
         """Account for everything at once."""

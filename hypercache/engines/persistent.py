@@ -25,9 +25,11 @@ from hypercache.engines.base import (
 from hypercache.engines.committer import Committer
 from hypercache.engines.disk_limits import BatchLimits, InLmdb
 from hypercache.engines.envelope import HEAD, Stored
+from hypercache.engines.expiry import SWEPT_AT_ONCE, ExpiryHand
 from hypercache.engines.shared_writes import (
     BatchWrite,
     ClearWrite,
+    Expire,
     Place,
     Trim,
     UpdateWrite,
@@ -70,7 +72,9 @@ class PersistentEngine(StorageEngine):
         self._commits = Committer(self._paths.root, self._store, writer)
         expiry = ExpiryClock(clock or SystemClock())
         self._live_slot, self._expiry_ms = expiry.live, expiry.now_ms
-        limits = BatchLimits(options, expiry.now_ms, InLmdb(self._store))
+        self._below = InLmdb(self._store)
+        self._hand = ExpiryHand(self._below, expiry.now_ms)
+        limits = BatchLimits(options, expiry.now_ms, self._below)
         self._place, self._capacity = Place(self._live, limits), limits.capacity
         self._synced_lsn = self._store.state().checkpoint_lsn
         self._opened.lock.on_fork = self._forked
@@ -174,6 +178,22 @@ class PersistentEngine(StorageEngine):
             raise LimitError(f"LSN {lsn} was never handed out by this store")
         if self._policy is SyncPolicy.NO and lsn > self._synced_lsn:
             self.sync()
+
+    def sweep(self, limit: int | None = None) -> int:
+        """Remove entries that have expired, and return how many."""
+        hand = self._hand if limit else ExpiryHand(self._below, self._expiry_ms)
+        swept = 0
+        while True:
+            self._refuse()
+            keys, done = hand.due(limit or SWEPT_AT_ONCE)
+            swept += self._run(Expire(self._place, keys)) if keys else 0
+            if done or limit is not None:
+                return swept
+
+    @property
+    def may_expire(self) -> bool:
+        """Tell whether an entry may have an expiry."""
+        return self._store.state().expiring_count > 0
 
     def access_hook(self) -> Callable[[bytes], None] | None:
         """Return what notes that a key was read, None without limits."""

@@ -15,7 +15,7 @@ from hypercache.engines.disk_limits import BatchLimits
 from hypercache.engines.envelope import Stored
 from hypercache.engines.lmdb_batch import WriteBatch
 from hypercache.engines.slots import slot_bytes, slot_of
-from hypercache.ops import Clear, KeyOp, Op, Put, Touch
+from hypercache.ops import Clear, Delete, KeyOp, Op, Put, Touch
 
 Live = Callable[[Stored | Entry | None], Entry | None]
 
@@ -119,6 +119,23 @@ class ClearWrite(Write):
     def _make(self, batch: WriteBatch) -> Sequence[Op]:
         del batch
         return (Clear(),)
+
+
+class Expire(Write):
+    """Remove those of some keys that have expired; `result` is how many."""
+
+    def __init__(self, place: Place, keys: Sequence[bytes]) -> None:
+        super().__init__(place, 0)
+        self._keys = keys
+
+    def result(self) -> int:
+        """Return how many entries were removed."""
+        super().result()
+        return len(self._ops)
+
+    def _make(self, batch: WriteBatch) -> Sequence[Op]:
+        found = ((key, batch.get(key)) for key in self._keys)
+        return [Delete(key) for key, entry in found if entry and not self._live(entry)]
 
 
 class Trim(Write):

@@ -17,7 +17,7 @@ import msgpack
 
 from hypercache.engines import envelope, identity, lmdb_reader, lmdb_walk, opening
 from hypercache.engines.base import Entry, changed_entry
-from hypercache.engines.envelope import Stored
+from hypercache.engines.envelope import Head, Stored
 from hypercache.engines.lmdb_store import StoreState
 from hypercache.errors import ConfigError
 from hypercache.ops import KeyOp, Put
@@ -68,6 +68,15 @@ class SimStore:
             if (start is None or key >= start) and (stop is None or key < stop)
         ]
         return wanted, False
+
+    def heads(self, start: bytes, count: int) -> list[Head]:
+        """Return the heads of the first entries at or behind a key."""
+        keys = sorted(key for key in self._entries if key >= start)[:count]
+        return [Head(key, *self._entries[key][:0:-1]) for key in keys]
+
+    def last_key(self) -> bytes | None:
+        """Return the highest key, None without any."""
+        return max(self._entries, default=None)
 
     def state(self) -> StoreState:
         """Return the LSN reached, and counts."""

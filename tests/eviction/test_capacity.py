@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 from hypercache.engines.capacity import maybe_capacity
 from hypercache.engines.costs import entry_bytes
+from hypercache.engines.expiry import ExpiryIndex
 from hypercache.errors import CacheFullError, LimitError
 from hypercache.options import Options
 from tests.eviction.conftest import NAMES, Now
@@ -29,9 +30,9 @@ class Table:
 
     def __init__(self, **limits):
         self.slots = {}
-        options = Options.resolve(**limits)
+        options, now = Options.resolve(**limits), Now()
         self.capacity = maybe_capacity(
-            options, Now(), self.slots.get, lambda: self.slots
+            options, now, self.slots.get, lambda: self.slots, ExpiryIndex(now)
         )
 
     def write(self, changes, fails=False):
@@ -134,7 +135,8 @@ def test_without_eviction_a_full_store_refuses_what_is_new():
 def test_what_a_table_held_before_is_counted_and_trimmed():
     slots = {b"%d" % n: b"value" for n in range(10)}
     options = Options.resolve(max_items=4, eviction="fifo")
-    capacity = maybe_capacity(options, Now(), slots.get, lambda: slots)
+    index = ExpiryIndex(Now())
+    capacity = maybe_capacity(options, Now(), slots.get, lambda: slots, index)
     capacity.load(slots.items())
     assert capacity.count == 10
     assert capacity.surplus() == [b"%d" % n for n in range(6)]
@@ -150,4 +152,7 @@ def test_a_policy_that_names_strangers_does_not_hang_the_cache():
 
 
 def test_without_limits_there_is_no_capacity():
-    assert maybe_capacity(Options.resolve(), Now(), {}.get, dict) is None
+    assert (
+        maybe_capacity(Options.resolve(), Now(), {}.get, dict, ExpiryIndex(Now()))
+        is None
+    )

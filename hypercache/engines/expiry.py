@@ -1,0 +1,118 @@
+"""Find entries that have expired, a bounded number at a time.
+
+In RAM an index tells which keys are due. Of what lies in LMDB there is none, as it
+would grow with the store: there a hand goes round, and each step looks at a few heads.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import NamedTuple, Protocol
+
+from hypercache.engines.envelope import Head
+from hypercache.engines.slots import Slot
+from hypercache.eviction.deadlines import Deadlines
+
+SWEPT_AT_ONCE = 256
+_FEW = 64  # so many outdated entries are not worth a rebuild
+
+
+class Due(NamedTuple):
+    """Keys that may have expired, and whether there are no more for now."""
+
+    keys: list[bytes]
+    done: bool
+
+
+class Finder(Protocol):
+    """Find what has expired."""
+
+    def due(self, limit: int) -> Due:
+        """Return keys that may have expired, looking at no more than so many."""
+
+
+class Heads(Protocol):
+    """What is used of a store on disk."""
+
+    def heads(self, start: bytes, count: int) -> list[Head]:
+        """Return the first entries at or behind a key, at most so many."""
+
+    def is_gone(self, key: bytes) -> bool:
+        """Tell whether a key was deleted, and LMDB does not know it yet."""
+
+
+class ExpiryIndex:
+    """Know when the keys of a table are due; called under the engine's lock."""
+
+    def __init__(self, now_ms: Callable[[], float]) -> None:
+        self._now_ms = now_ms
+        self._deadlines = Deadlines(now_ms)
+
+    def __len__(self) -> int:
+        return len(self._deadlines)
+
+    def note(self, key: bytes, slot: Slot) -> None:
+        """Note when a key is due, if ever."""
+        if isinstance(slot, tuple):
+            self._deadlines.add(key, slot[1])
+
+    def due(self, limit: int) -> Due:
+        """Take out the keys that are due by now, at most so many."""
+        keys: list[bytes] = []
+        now_ms = self._now_ms()
+        while len(keys) < limit:
+            first_ms = self._deadlines.first_ms()
+            found = self._deadlines.pop() if _is_past(first_ms, now_ms) else None
+            if found is None:
+                return Due(keys, True)
+            keys.append(found[0])
+        return Due(keys, False)
+
+    def is_past(self, slot: Slot) -> bool:
+        """Tell whether what is in a slot has expired."""
+        return isinstance(slot, tuple) and slot[1] <= self._now_ms()
+
+    def fit(self, count: int, table: Iterable[tuple[bytes, Slot]]) -> None:
+        """Leave out what is overwritten by now, if most of it is.
+
+        `count` is the number of keys of the table that may have an expiry.
+        """
+        if len(self._deadlines) > _FEW + 2 * count:
+            self._deadlines = Deadlines(self._now_ms)
+            for key, slot in table:
+                self.note(key, slot)
+
+    def clear(self) -> None:
+        """Forget every key."""
+        self._deadlines = Deadlines(self._now_ms)
+
+    def overhead_bytes(self) -> int:
+        """Return the memory of the index, keys not counted."""
+        return self._deadlines.overhead_bytes()
+
+
+class ExpiryHand:
+    """Go round the entries of a store on disk."""
+
+    def __init__(self, below: Heads, now_ms: Callable[[], float]) -> None:
+        self._below, self._now_ms = below, now_ms
+        self._at = b""
+
+    def due(self, limit: int) -> Due:
+        """Look at so many entries; the round is `done` when the last one was seen."""
+        found = self._below.heads(self._at, limit)
+        done = len(found) < limit
+        self._at = b"" if done else found[-1].key + b"\0"
+        now_ms, is_gone = self._now_ms(), self._below.is_gone
+        return Due(
+            [
+                head.key
+                for head in found
+                if 0 < head.expires_at_ms <= now_ms and not is_gone(head.key)
+            ],
+            done,
+        )
+
+
+def _is_past(due_ms: int | None, now_ms: float) -> bool:
+    return due_ms is not None and due_ms <= now_ms
