@@ -19,6 +19,7 @@ from hypercache.engines.base import (
     Entry,
     KeyOp,
     Put,
+    StorageEngine,
     Touch,
 )
 from hypercache.errors import ConfigError, DeserializationError
@@ -95,8 +96,7 @@ class Cache(StoreHandle):
     ) -> None:
         self._default_ttl_ms = arguments.ttl_ms(default_ttl)
         self._ttl_jitter = arguments.share("ttl_jitter", ttl_jitter)
-        codec = Codec(serializer, compress_min_bytes)
-        self._encode, self._decode_bytes = codec.encode, codec.decode
+        self._codec = codec = Codec(serializer, compress_min_bytes)
         if path is None and read_only:
             raise ConfigError("read_only=True needs a path: there is nothing to read")
         if path is None and sync is not None:
@@ -118,11 +118,8 @@ class Cache(StoreHandle):
         )
         root = None if path is None else arguments.absolute(path)
         super().__init__(open_engine(root, engine=engine, options=options))
-        self._note_access = self._engine.access_hook()
         self._is_swept = options.maintenance is Maintenance.INLINE or read_only
-        self._whole = self._engine  # also where a transaction stands in its place
-        if not self._is_swept and self._engine.may_expire:
-            self._begin_to_sweep()
+        self._serve(self._engine)
 
     # One key
 
@@ -158,17 +155,33 @@ class Cache(StoreHandle):
         """
         if refresh_ttl is not None:
             self._refresh(key, refresh_ttl)
-        if type(key) is not bytes:
+        # Each call saved here is saved on every hit.
+        if type(key) is str:
+            try:
+                key = key.encode()
+            except UnicodeEncodeError:
+                key = key_bytes(key)  # it says what is wrong
+        elif type(key) is not bytes:
             key = key_bytes(key)
-        data = self._engine.get(key)
-        if data is None:
-            check_key(key)
-            return default
+        data = self._find(key)
+        if type(data) in self._kept:
+            if self._note_access is not None:
+                self._note_access(key)
+            return data
+        return self._get_packed(key, data, default)
+
+    def _get_packed(self, key: bytes, data: Any, default: Any) -> Any:
+        if type(data) is not self._packed:
+            data = self._engine.get(key)
+            if data is None:
+                check_key(key)
+                return default
         if self._note_access is not None:
             self._note_access(key)
-        decode = self._decode_bytes
+        if type(data) in self._kept:
+            return data
         try:
-            return decode(data)
+            return self._decode_bytes(data)
         except DeserializationError as error:
             error.add_note(f"key: {key!r}")
             raise
@@ -374,13 +387,13 @@ class Cache(StoreHandle):
         with self._engine.exclusive():
             below = self._engine
             view = TransactionView(below)
-            self._engine = view
+            self._engine, self._find = view, view.fast_find()
             try:
                 yield self
-                self._engine = below
+                self._engine, self._find = below, below.fast_find()
                 view.commit()
             finally:
-                self._engine = below
+                self._engine, self._find = below, below.fast_find()
                 view.end()
 
     def _put(self, key: Key, value: Any, ttl: Ttl) -> Put:
@@ -407,6 +420,16 @@ class Cache(StoreHandle):
         if self._ttl_jitter:
             left_ms -= left_ms * self._ttl_jitter * random.random()  # noqa: S311
         return int(self._engine.now_ms() + left_ms)
+
+    def _serve(self, engine: StorageEngine) -> None:
+        """Keep at hand what each call needs of an engine."""
+        self._engine = self._whole = engine  # a transaction takes the place of one
+        codec = self._codec.in_ram() if engine.keeps_objects else self._codec
+        self._encode, self._decode_bytes = codec.encode, codec.decode
+        self._kept, self._packed = codec.kept, codec.packed
+        self._note_access, self._find = engine.access_hook(), engine.fast_find()
+        if not self._is_swept and engine.may_expire:
+            self._begin_to_sweep()
 
     def _begin_to_sweep(self) -> None:
         self._is_swept = True

@@ -12,11 +12,13 @@ expiry and no checksums: those belong to the records around the value.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from hypercache.errors import ConfigError, DeserializationError
 from hypercache.failures import cannot_decode
+from hypercache.packing import MsgpackSerializer
 from hypercache.serializers import (
     BytesSerializer,
     CustomSerializer,
@@ -32,12 +34,21 @@ ESCAPED = MARKER + b"\x00"
 COMPRESSED = MARKER + b"\x01"
 MAX_DECOMPRESSED_BYTES = 1024**3
 
+# Of these exact types msgpack takes every value, and gives the same back.
+UNCHANGEABLE: frozenset[type] = frozenset({str, bytes, int, float, bool})
+
 # A compressed value must be this much smaller, or it is not worth its decompression.
 _WORTH_RATIO = 0.9
 
 # No zstd frame does better: a block of at most 128 KiB takes at least 4 bytes. So a
 # small frame cannot make us reserve a gigabyte by claiming to hold one.
 _BEST_RATIO = 128 * 1024 // 4
+
+
+class Packed(bytes):
+    """The stored form of a value, where others are kept as they are."""
+
+    __slots__ = ()
 
 
 class Codec:
@@ -47,7 +58,12 @@ class Codec:
         encode: return the stored form of a value; raises SerializationError.
         decode: return the value of a stored form; raises DeserializationError.
         serializer_name: "msgpack", "json", "bytes" or "custom".
+        kept: the types of stored forms that are the values themselves.
+        packed: the type of all other stored forms.
     """
+
+    kept: frozenset[type] = frozenset()
+    packed: type[bytes] = bytes
 
     encode: Callable[[object], bytes]
     decode: Callable[[bytes], object]
@@ -76,6 +92,27 @@ class Codec:
             self.encode = chosen.dumps  # never begins with MARKER
         if isinstance(chosen, BytesSerializer):
             self.decode = self._decode_bytes
+
+    def in_ram(self) -> Codec:
+        """Return a codec for values that never leave RAM.
+
+        What cannot be changed needs no copy: with msgpack and without compression it is
+        kept as it is, and a hit returns it at once. All else is `Packed`.
+        """
+        if self.serializer_name != MsgpackSerializer.name or self._min_bytes:
+            return self
+        kept = copy.copy(self)
+        packed, unpack = self.encode, self.decode
+
+        def encode(value: object) -> Any:
+            return value if type(value) in UNCHANGEABLE else Packed(packed(value))
+
+        def decode(data: Any) -> object:
+            return unpack(data) if type(data) is Packed else data
+
+        kept.encode, kept.decode = encode, decode
+        kept.kept, kept.packed = UNCHANGEABLE, Packed
+        return kept
 
     def _encode_bytes(self, value: object) -> bytes:
         if type(value) is bytes and value[:1] != MARKER:

@@ -162,13 +162,15 @@ def check_key(key: bytes) -> None:
         )
 
 
-def check_value(key: bytes, value: bytes) -> None:
+def check_value(key: bytes, value: object) -> None:
     """Refuse a value out of range.
+
+    What never leaves RAM may be something else than bytes, see `Codec.in_ram`.
 
     Raises:
         LimitError: the value is longer than 512 MiB.
     """
-    if len(value) > MAX_VALUE_BYTES:
+    if isinstance(value, bytes) and len(value) > MAX_VALUE_BYTES:
         raise LimitError(
             f"the value for key {key[:64]!r} has {len(value)} bytes once encoded; the "
             f"limit is {MAX_VALUE_BYTES}: split it or keep it in a file of its own"

@@ -218,6 +218,16 @@ class StorageEngine(ABC):
         if lsn > stats.synced_lsn:
             self.sync()
 
+    keeps_objects = False  # whether a value need not be bytes, because it stays in RAM
+
+    def fast_find(self) -> Callable[[bytes], object]:
+        """Return what is called with each key that is read; asked for once.
+
+        What it returns is the value, or None, or anything else of which `get` knows
+        more. It need not notice that the store was closed if it returns None then.
+        """
+        return self.get
+
     def access_hook(self) -> Callable[[bytes], None] | None:
         """Return what is to be called with each key that was found by a read.
 

@@ -25,8 +25,14 @@ def entry_bytes(key: bytes, slot: Slot) -> int:
     if slot is None:
         return 0
     if type(slot) is tuple:
-        return block_bytes(len(key)) + block_bytes(len(slot[0])) + _EXPIRY
-    return block_bytes(len(key)) + block_bytes(len(slot))
+        return block_bytes(len(key)) + _value_bytes(slot[0]) + _EXPIRY
+    return block_bytes(len(key)) + _value_bytes(slot)
+
+
+def _value_bytes(value: object) -> int:
+    if type(value) is bytes:
+        return block_bytes(len(value))
+    return block_bytes(sys.getsizeof(value) - _BYTES)
 
 
 def stored_bytes(key: bytes, slot: Slot) -> int:

@@ -31,7 +31,7 @@ def entry_of(slot: Slot) -> Entry | None:
     """Return the entry in a slot, expired or not."""
     if slot is None:
         return None
-    return Entry(slot) if isinstance(slot, bytes) else Entry(*slot)
+    return Entry(*slot) if isinstance(slot, tuple) else Entry(slot)
 
 
 def slot_bytes(key: bytes, slot: Slot) -> int:

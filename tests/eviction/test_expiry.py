@@ -236,7 +236,7 @@ def test_expire_removes_all_at_once():
 
 def test_a_read_may_give_a_key_more_time(clock):
     cache = Cache(maintenance="inline")
-    cache._engine = MemoryEngine(clock=clock)
+    cache._serve(MemoryEngine(clock=clock))
     cache.set("key", "value", ttl=10)
     clock.advance(9)
     assert cache.get("key", refresh_ttl=10) == "value"

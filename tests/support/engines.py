@@ -133,5 +133,5 @@ def cache_over(engine: StorageEngine, **arguments: Any) -> Cache:
     """Return a Cache over an engine built by hand, with a clock of the test's own."""
     cache = Cache(**arguments)
     cache._engine.close()
-    cache._engine = engine
+    cache._serve(engine)
     return cache
