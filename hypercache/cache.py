@@ -118,6 +118,7 @@ class Cache(StoreHandle):
         )
         root = None if path is None else arguments.absolute(path)
         super().__init__(open_engine(root, engine=engine, options=options))
+        self._hits = self._misses = 0
         self._is_swept = options.maintenance is Maintenance.INLINE or read_only
         self._serve(self._engine)
 
@@ -153,37 +154,37 @@ class Cache(StoreHandle):
             CorruptionError: the stored value is damaged.
             DeserializationError: another serializer wrote it.
         """
-        if refresh_ttl is not None:
-            self._refresh(key, refresh_ttl)
-        # Each call saved here is saved on every hit.
-        if type(key) is str:
+        if refresh_ttl is None:
+            # As few calls as can be: they are what a hit in RAM costs.
             try:
-                key = key.encode()
-            except UnicodeEncodeError:
-                key = key_bytes(key)  # it says what is wrong
-        elif type(key) is not bytes:
-            key = key_bytes(key)
-        data = self._find(key)
-        if type(data) in self._kept:
-            if self._note_access is not None:
-                self._note_access(key)
-            return data
-        return self._get_packed(key, data, default)
+                name: Any = key.encode() if type(key) is str else key
+                data = self._find(name)
+            except (UnicodeEncodeError, TypeError):
+                data = None  # said what is wrong with the key below
+            if type(data) in self._kept:
+                if self._note_access is not None:
+                    self._note_access(name)
+                # No thread gets its turn inside this line, where there is a GIL.
+                self._hits += 1
+                return data
+        return self._get(key, default, refresh_ttl)
 
-    def _get_packed(self, key: bytes, data: Any, default: Any) -> Any:
-        if type(data) is not self._packed:
-            data = self._engine.get(key)
-            if data is None:
-                check_key(key)
-                return default
+    def _get(self, key: Key, default: Any, refresh_ttl: Ttl) -> Any:
+        name = key_bytes(key)
+        if refresh_ttl is not None:
+            self._refresh(name, refresh_ttl)
+        data: Any = self._engine.get(name)
+        if data is None:
+            check_key(name)
+            self._misses += 1
+            return default
         if self._note_access is not None:
-            self._note_access(key)
-        if type(data) in self._kept:
-            return data
+            self._note_access(name)
+        self._hits += 1
         try:
             return self._decode_bytes(data)
         except DeserializationError as error:
-            error.add_note(f"key: {key!r}")
+            error.add_note(f"key: {name!r}")
             raise
 
     def _refresh(self, key: Key, ttl: Ttl) -> None:
@@ -426,7 +427,7 @@ class Cache(StoreHandle):
         self._engine = self._whole = engine  # a transaction takes the place of one
         codec = self._codec.in_ram() if engine.keeps_objects else self._codec
         self._encode, self._decode_bytes = codec.encode, codec.decode
-        self._kept, self._packed = codec.kept, codec.packed
+        self._kept = codec.kept
         self._note_access, self._find = engine.access_hook(), engine.fast_find()
         if not self._is_swept and engine.may_expire:
             self._begin_to_sweep()

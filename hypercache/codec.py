@@ -59,11 +59,9 @@ class Codec:
         decode: return the value of a stored form; raises DeserializationError.
         serializer_name: "msgpack", "json", "bytes" or "custom".
         kept: the types of stored forms that are the values themselves.
-        packed: the type of all other stored forms.
     """
 
     kept: frozenset[type] = frozenset()
-    packed: type[bytes] = bytes
 
     encode: Callable[[object], bytes]
     decode: Callable[[bytes], object]
@@ -111,7 +109,7 @@ class Codec:
             return unpack(data) if type(data) is Packed else data
 
         kept.encode, kept.decode = encode, decode
-        kept.kept, kept.packed = UNCHANGEABLE, Packed
+        kept.kept = UNCHANGEABLE
         return kept
 
     def _encode_bytes(self, value: object) -> bytes:

@@ -8,6 +8,7 @@ import pickle
 
 import pytest
 
+from hypercache.codec import Packed
 from hypercache.errors import (
     ArgumentTypeError,
     DeserializationError,
@@ -339,7 +340,7 @@ def test_large_values_may_be_compressed(open_cache):
 
 
 def test_bytes_that_are_no_value_are_reported_with_their_key(cache):
-    cache._engine.put(b"key", cache._packed(b"\xc1\x77 not a value"))
+    cache._engine.put(b"key", Packed(b"\xc1\x77 not a value"))
     for read in (
         lambda: cache.get("key"),
         lambda: cache.get_many(["key"]),
