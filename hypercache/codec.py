@@ -4,6 +4,8 @@
     plain   = the serializer's bytes; they do not begin with MARKER
     kind 0  = payload is the serializer's bytes, which begin with MARKER
     kind 1  = payload is one zstd frame, with its content size, of those bytes
+    kind 2  = payload is attributes, and a stored form behind them: see `attributes`
+    kind 3  = payload is a record that the cache keeps for itself
 
 MARKER is 0xC1, the one byte that msgpack never uses; JSON text never begins with it
 either. A store may hold both forms whatever its setting is now. Knows no keys, no
@@ -16,6 +18,14 @@ import copy
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from hypercache.attributes import (
+    MARKER,
+    Attributed,
+    Attributes,
+    Record,
+    attributed,
+    parse,
+)
 from hypercache.errors import ConfigError, DeserializationError
 from hypercache.failures import cannot_decode
 from hypercache.packing import MsgpackSerializer
@@ -29,7 +39,6 @@ from hypercache.serializers import (
 if TYPE_CHECKING:
     from zstandard import ZstdCompressor, ZstdDecompressor
 
-MARKER = b"\xc1"
 ESCAPED = MARKER + b"\x00"
 COMPRESSED = MARKER + b"\x01"
 MAX_DECOMPRESSED_BYTES = 1024**3
@@ -56,14 +65,19 @@ class Codec:
 
     Attributes:
         encode: return the stored form of a value; raises SerializationError.
-        decode: return the value of a stored form; raises DeserializationError.
+        decode: return the value of a stored form, or an Attributed or a Record; raises
+            DeserializationError.
         serializer_name: "msgpack", "json", "bytes" or "custom".
         kept: the types of stored forms that are the values themselves.
+        pack: return the bytes of the stored form of a value.
+        form: the type of all other stored forms.
     """
 
     kept: frozenset[type] = frozenset()
+    form: type[bytes] = bytes
 
     encode: Callable[[object], bytes]
+    pack: Callable[[object], bytes]
     decode: Callable[[bytes], object]
 
     def __init__(
@@ -90,6 +104,7 @@ class Codec:
             self.encode = chosen.dumps  # never begins with MARKER
         if isinstance(chosen, BytesSerializer):
             self.decode = self._decode_bytes
+        self.pack = self.encode
 
     def in_ram(self) -> Codec:
         """Return a codec for values that never leave RAM.
@@ -106,11 +121,31 @@ class Codec:
             return value if type(value) in UNCHANGEABLE else Packed(packed(value))
 
         def decode(data: Any) -> object:
-            return unpack(data) if type(data) is Packed else data
+            if type(data) is not Packed:
+                return data
+            return kept.split(data) or unpack(data)
 
         kept.encode, kept.decode = encode, decode
-        kept.kept = UNCHANGEABLE
+        kept.pack, kept.kept = packed, UNCHANGEABLE
+        kept.form = Packed
         return kept
+
+    def with_attributes(self, value: object, attributes: Attributes) -> bytes:
+        """Return the stored form of a value with attributes in front of it."""
+        return self.form(attributed(attributes, self.pack(value)))
+
+    def split(self, data: bytes) -> Attributed | Record | None:
+        """Return what a stored form has in front of a value, None for nothing.
+
+        Raises:
+            DeserializationError: this version did not write it.
+        """
+        if type(data) is not self.form or data[:1] != MARKER:
+            return None
+        found = parse(data)
+        if isinstance(found, Attributed):
+            return Attributed(found.attributes, self.form(found.stored))
+        return found
 
     def _encode_bytes(self, value: object) -> bytes:
         if type(value) is bytes and value[:1] != MARKER:
@@ -130,10 +165,15 @@ class Codec:
         return ESCAPED + data if data[:1] == MARKER else data
 
     def _decode_bytes(self, data: bytes) -> object:
-        return data if data[:1] != MARKER else self._unwrap(data)
+        if data[:1] != MARKER:
+            return data
+        return self.split(data) or self._unwrap(data)
 
     def _decode(self, data: bytes) -> object:
         if data[:1] == MARKER:
+            found = self.split(data)
+            if found is not None:
+                return found
             data = self._unwrap(data)
         return self._loads(data)
 

@@ -12,7 +12,7 @@ from hypercache.errors import CorruptionError
 from hypercache.testing.files import find_bytes, flip
 from hypercache.testing.killing import run_killed
 
-STATE = StoreState(100, 40, 0x1234567890ABCDEF, 3, bytes(range(16)))
+STATE = StoreState(100, 40, 0x1234567890ABCDEF, 3, 5_000, bytes(range(16)))
 
 
 def test_a_record_comes_back_as_it_was():
@@ -41,7 +41,7 @@ def test_a_store_whose_record_names_another_lsn_is_not_opened(tmp_path, verify):
         note(cache.stats().checkpoint_lsn)
 
     assert run_killed(work) == [100]
-    places = find_bytes(path / "lmdb", b"\x96\x64")  # an array of six, from 100 on
+    places = find_bytes(path / "lmdb", b"\x97\x64")  # an array of seven, from 100 on
     for file, offset in places:
         flip(file, offset + 1, 1 << 3)
     with pytest.raises(CorruptionError, match="the record of what it holds"):

@@ -32,6 +32,7 @@ def state_of(entries):
         len(entries),
         sum(each.digest for each in summaries) & DIGEST_MASK,
         sum(each.expires for each in summaries),
+        sum(len(key) + len(data) for key, data, _ in entries),
     )
 
 

@@ -112,6 +112,9 @@ def test_every_field_can_be_set_through_resolve():
         "allow_network_fs": True,
         "allow_unsafe_sync": True,
         "serializer": "json",
+        "max_items": 1,
+        "max_bytes": 1,
+        "eviction": "lru",
     }
     resolved = Options.resolve(**given)
     assert {field.name for field in dataclasses.fields(Options)} == set(given)

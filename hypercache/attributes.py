@@ -1,0 +1,90 @@
+"""What a cache knows of an entry beside its value, stored in front of it.
+
+    stored     = 0xC1 2 size attributes stored
+    size       = length of the attributes, 4 bytes, little-endian
+    attributes = msgpack [[tag, generation, ...], fresh_until_ms, made_in_ms]
+
+    record     = 0xC1 3 payload
+
+A record is no entry: the cache keeps it for itself under a key of `reserved`, and no
+read shows it. Both forms begin as `codec` says; their kinds are its kinds 2 and 3.
+"""
+
+from __future__ import annotations
+
+import struct
+from typing import NamedTuple
+
+import msgpack
+
+from hypercache.errors import DeserializationError
+
+MARKER = b"\xc1"
+ATTRIBUTED = MARKER + b"\x02"
+RECORD = MARKER + b"\x03"
+_SIZE = struct.Struct("<I")
+_BEGIN = len(ATTRIBUTED) + _SIZE.size
+
+
+class Attributes(NamedTuple):
+    """What was known of an entry when it was stored.
+
+    Attributes:
+        tags: each tag with its generation at that time.
+        fresh_until_ms: absolute; from then on the value is only shown where a stale one
+            is asked for. 0 if it stays fresh until it expires.
+        made_in_ms: how long it took to make the value, 0 if that was not measured.
+    """
+
+    tags: tuple[tuple[bytes, bytes], ...] = ()
+    fresh_until_ms: int = 0
+    made_in_ms: int = 0
+
+
+class Attributed(NamedTuple):
+    """Attributes and the stored form of the value behind them."""
+
+    attributes: Attributes
+    stored: bytes
+
+
+class Record(NamedTuple):
+    """What the cache keeps for itself."""
+
+    payload: bytes
+
+
+def attributed(attributes: Attributes, stored: bytes) -> bytes:
+    """Return a stored form with attributes in front of it."""
+    tags = [part for tag in attributes.tags for part in tag]
+    packed: bytes = msgpack.packb(
+        [tags, attributes.fresh_until_ms, attributes.made_in_ms]
+    )
+    return ATTRIBUTED + _SIZE.pack(len(packed)) + packed + stored
+
+
+def record(payload: bytes) -> bytes:
+    """Return the stored form of a record."""
+    return RECORD + payload
+
+
+def parse(data: bytes) -> Attributed | Record | None:
+    """Return what a stored form has in front, None if that is neither of these.
+
+    Raises:
+        DeserializationError: this version did not write it.
+    """
+    if data[:2] == RECORD:
+        return Record(data[2:])
+    if data[:2] != ATTRIBUTED:
+        return None
+    try:
+        end = _BEGIN + _SIZE.unpack_from(data, len(ATTRIBUTED))[0]
+        parts, fresh_until_ms, made_in_ms = msgpack.unpackb(data[_BEGIN:end])
+        tags = tuple(zip(parts[::2], parts[1::2], strict=True))
+    except (ValueError, TypeError, struct.error, msgpack.UnpackException) as error:
+        raise DeserializationError(
+            f"the attributes of a stored value of {len(data)} bytes cannot be read; "
+            "run `hypercache check` on the cache"
+        ) from error
+    return Attributed(Attributes(tags, fresh_until_ms, made_in_ms), data[end:])

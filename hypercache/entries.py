@@ -1,0 +1,222 @@
+"""What a cache stores for a value, and which entries of a store it shows.
+
+An entry may have attributes in front of its value: tags, and until when it is fresh. It
+is shown while these hold. Records that the cache keeps for itself never are.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from datetime import timedelta
+from typing import Any, NamedTuple
+
+from hypercache import arguments, reserved, sweeper
+from hypercache import tags as tagging
+from hypercache.arguments import key_bytes
+from hypercache.attributes import Attributed, Attributes, Record, record
+from hypercache.codec import Codec
+from hypercache.engines.base import Delete, Entry, KeyOp, Put, StorageEngine
+from hypercache.errors import DeserializationError
+from hypercache.handle import StoreHandle
+
+Key = str | bytes
+Ttl = float | timedelta | None
+Tags = Iterable[Key]
+MISSING: Any = object()
+_NOTHING = Attributes()
+_FRONTS = (Attributed, Record)
+
+
+class Shown(NamedTuple):
+    """An entry as callers see it: the stored form of its value, and what is known."""
+
+    value: bytes
+    expires_at_ms: int
+    attributes: Attributes = Attributes()
+
+
+class Settings(NamedTuple):
+    """What a cache does with values and with a ttl."""
+
+    codec: Codec
+    default_ttl_ms: float = 0
+    ttl_jitter: float = 0.0
+    sweeps: bool = True
+
+
+class Entries(StoreHandle):
+    """Store and show the entries of one engine."""
+
+    def __init__(self, engine: StorageEngine, settings: Settings) -> None:
+        super().__init__(engine)
+        self._settings = settings
+        self._default_ttl_ms = settings.default_ttl_ms
+        self._is_swept = not settings.sweeps
+        self._attributed = False  # whether an entry with attributes was seen
+        self._hits = self._misses = 0
+        self._serve(engine)
+
+    def _put(
+        self, key: Key, value: Any, ttl: Ttl, attributes: Attributes | None = None
+    ) -> Put:
+        name = key_bytes(key)
+        reserved.refuse(name)
+        data = self._stored(value, attributes)
+        return Put(name, data, self._expires_at_ms(ttl))
+
+    def _stored(self, value: Any, attributes: Attributes | None) -> bytes:
+        if not attributes or attributes == _NOTHING:
+            return self._encode(value)
+        return self._codec.with_attributes(value, attributes)
+
+    def _store_if(
+        self,
+        is_wanted: Callable[[Shown | None], bool],
+        key: Key,
+        value: Any,
+        ttl: Ttl,
+        tags: Tags,
+    ) -> bool:
+        if tags == ():
+            put = self._put(key, value, ttl)
+            return self._update(
+                put.key, lambda shown: put if is_wanted(shown) else None
+            )
+        with self._engine.exclusive():
+            wanted = is_wanted(self._shown(self._engine.get_entry(key_bytes(key))))
+            if wanted:
+                self._store_tagged({key: value}, ttl, tags)
+            return wanted
+
+    def _store_tagged(self, mapping: Mapping[Any, Any], ttl: Ttl, tags: Tags) -> int:
+        names = tagging.names(tags)
+        noted, begun = self._generations(names)
+        if not begun:
+            # Invalidated in this moment, the new entries are: no lock is needed.
+            return self._store_all(mapping, ttl, Attributes(noted), [])
+        with self._engine.exclusive():
+            noted, begun = self._generations(names)
+            return self._store_all(mapping, ttl, Attributes(noted), begun)
+
+    def _store_all(
+        self,
+        mapping: Mapping[Any, Any],
+        ttl: Ttl,
+        attributes: Attributes,
+        begun: list[Put],
+    ) -> int:
+        puts = [
+            self._put(key, value, ttl, attributes) for key, value in mapping.items()
+        ]
+        if attributes != _NOTHING:
+            begun = [*begun, *self._marker()]
+        return self._engine.apply([*begun, *puts])
+
+    def _marker(self) -> list[Put]:
+        """Return the write that tells `len` that it must look at each entry."""
+        known, self._attributed = self._attributed, True
+        if known or self._engine.get(reserved.ATTRIBUTED) is not None:
+            return []
+        return [Put(reserved.ATTRIBUTED, self._codec.form(record(b"")))]
+
+    def _generations(
+        self, names: Iterable[bytes]
+    ) -> tuple[tagging.Generations, list[Put]]:
+        return tagging.generations(self._engine, names, self._codec.form)
+
+    def _update(
+        self, key: bytes, change: Callable[[Shown | None], KeyOp | None]
+    ) -> bool:
+        shown = self._shown
+        return self._engine.update(key, lambda entry: change(shown(entry))) is not None
+
+    def _shown(self, entry: Entry | None) -> Shown | None:
+        """Return an entry without its front, None if it is not for callers now."""
+        if entry is None:
+            return None
+        found = self._codec.split(entry.value)
+        if found is None:
+            return Shown(*entry)
+        if isinstance(found, Record) or not self._is_fresh(found.attributes):
+            return None
+        return Shown(found.stored, entry.expires_at_ms, found.attributes)
+
+    def _is_fresh(self, attributes: Attributes) -> bool:
+        self._attributed = True
+        ends_at_ms = attributes.fresh_until_ms
+        if ends_at_ms and ends_at_ms <= self._engine.now_ms():
+            return False
+        return self._is_valid(attributes)
+
+    def _is_valid(self, attributes: Attributes) -> bool:
+        tags, note_access = attributes.tags, self._note_access
+        return not tags or tagging.are_current(self._engine, tags, note_access)
+
+    def _entries(
+        self, low: bytes | None, high: bytes | None, reverse: bool = False
+    ) -> Iterator[tuple[bytes, Shown]]:
+        for bounds in reserved.ranges(low, high, reverse):
+            for key, entry in self._engine.scan(*bounds, reverse=reverse):
+                shown = self._shown(entry)
+                if shown is not None:
+                    yield key, shown
+
+    def _remove_dead(self) -> int:
+        """Remove what was invalidated, and return how much that was."""
+        if not self._attributed and self._engine.get(reserved.ATTRIBUTED) is None:
+            return 0
+        removed = 0
+        for key, entry in self._engine.scan(reserved.BEHIND):
+            if self._is_dead(entry):
+                removed += self._remove_if_dead(key)
+        return removed
+
+    def _remove_if_dead(self, key: bytes) -> bool:
+        def change(entry: Entry | None) -> KeyOp | None:
+            return Delete(key) if self._is_dead(entry) else None
+
+        return self._engine.update(key, change) is not None
+
+    def _is_dead(self, entry: Entry | None) -> bool:
+        found = entry and self._codec.split(entry.value)
+        return isinstance(found, Attributed) and not self._is_valid(found.attributes)
+
+    def _decode(self, key: bytes, data: bytes) -> Any:
+        """Return the value of a stored form, MISSING for one that is not shown."""
+        try:
+            value: Any = self._decode_bytes(data)
+            if type(value) in _FRONTS:
+                if type(value) is Record or not self._is_fresh(value.attributes):
+                    return MISSING
+                value = self._decode_bytes(value.stored)
+        except DeserializationError as error:
+            error.add_note(f"key: {key!r}")
+            raise
+        return value
+
+    def _expires_at_ms(self, ttl: Ttl) -> int:
+        left_ms = self._default_ttl_ms if ttl is None else arguments.ttl_ms(ttl)
+        if not left_ms:
+            return 0
+        if not self._is_swept:
+            self._begin_to_sweep()
+        if self._settings.ttl_jitter:
+            left_ms -= left_ms * self._settings.ttl_jitter * random.random()  # noqa: S311
+        return int(self._engine.now_ms() + left_ms)
+
+    def _serve(self, engine: StorageEngine) -> None:
+        """Keep at hand what each call needs of an engine."""
+        self._engine = self._whole = engine  # a transaction takes the place of one
+        codec, self._looks_again = self._settings.codec, engine.keeps_objects
+        self._codec = codec = codec.in_ram() if engine.keeps_objects else codec
+        self._encode, self._decode_bytes = codec.encode, codec.decode
+        self._kept, self._form = codec.kept, codec.form
+        self._note_access, self._find = engine.access_hook(), engine.fast_find()
+        self._attributed = False
+        if not self._is_swept and engine.may_expire:
+            self._begin_to_sweep()
+
+    def _begin_to_sweep(self) -> None:
+        self._is_swept = True
+        sweeper.watch(self._whole)
