@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
-from typing import Any
 
 from hypercache import arguments
 from hypercache.codec import Codec
 from hypercache.engines import open_engine
-from hypercache.entries import MISSING, Key, Settings, Ttl
+from hypercache.entries import Settings, Ttl
 from hypercache.errors import ConfigError
 from hypercache.eviction import EvictionPolicy
-from hypercache.key_value import KeyValues, V
+from hypercache.key_value import V
+from hypercache.makers import Making
 from hypercache.options import Maintenance, Options
 from hypercache.serializers import Serializer
 
 
-class Cache(KeyValues[V]):
+class Cache(Making[V]):
     """Open a cache in RAM, or a durable one in a directory.
 
     Keys are str or bytes; a str is its UTF-8 bytes, the same key. A ttl is in seconds
@@ -103,11 +102,3 @@ class Cache(KeyValues[V]):
         )
         root = None if path is None else arguments.absolute(path)
         super().__init__(open_engine(root, engine=engine, options=options), settings)
-
-    def get_or_set(self, key: Key, factory: Callable[[], Any], ttl: Ttl = None) -> Any:
-        """Return the value; if absent, store and return what `factory` makes."""
-        value = self.get(key, MISSING)
-        if value is MISSING:
-            value = factory()
-            self.set(key, value, ttl)
-        return value

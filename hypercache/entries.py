@@ -19,6 +19,7 @@ from hypercache.codec import Codec
 from hypercache.engines.base import Delete, Entry, KeyOp, Put, StorageEngine
 from hypercache.errors import DeserializationError
 from hypercache.handle import StoreHandle
+from hypercache.transaction import TransactionView
 
 Key = str | bytes
 Ttl = float | timedelta | None
@@ -115,8 +116,8 @@ class Entries(StoreHandle):
 
     def _marker(self) -> list[Put]:
         """Return the write that tells `len` that it must look at each entry."""
-        known, self._attributed = self._attributed, True
-        if known or self._engine.get(reserved.ATTRIBUTED) is not None:
+        self._attributed = True
+        if self._engine.get(reserved.ATTRIBUTED) is not None:
             return []
         return [Put(reserved.ATTRIBUTED, self._codec.form(record(b"")))]
 
@@ -124,6 +125,20 @@ class Entries(StoreHandle):
         self, names: Iterable[bytes]
     ) -> tuple[tagging.Generations, list[Put]]:
         return tagging.generations(self._engine, names, self._codec.form)
+
+    def _begun(self, names: tuple[bytes, ...]) -> tagging.Generations:
+        """Return the generations of tags, which are begun now if they have none."""
+        noted, begun = self._generations(names)
+        if begun:
+            with self._engine.exclusive():
+                noted, begun = self._generations(names)
+                self._engine.apply(begun)
+        return noted
+
+    def _in_transaction(self) -> bool:
+        """Tell whether this thread is inside a transaction of this cache."""
+        engine = self._engine
+        return isinstance(engine, TransactionView) and engine.is_mine()
 
     def _update(
         self, key: bytes, change: Callable[[Shown | None], KeyOp | None]

@@ -53,7 +53,7 @@ class TransactionView(StorageEngine):
 
     def get_entry(self, key: bytes) -> Entry | None:
         """Return value and expiry as this transaction sees them."""
-        if not self._is_mine() or key not in self._changes:
+        if not self.is_mine() or key not in self._changes:
             return self._below.get_entry(key)
         entry = self._changes[key]
         expired = entry and entry.expires_at_ms and entry.expires_at_ms <= self.now_ms()
@@ -61,7 +61,7 @@ class TransactionView(StorageEngine):
 
     def get_many(self, keys: Iterable[bytes]) -> dict[bytes, bytes]:
         """Return the values of the keys that are present."""
-        if not self._is_mine():
+        if not self.is_mine():
             return self._below.get_many(keys)
         return super().get_many(keys)
 
@@ -71,7 +71,7 @@ class TransactionView(StorageEngine):
 
     def apply(self, ops: Sequence[KeyOp]) -> int:
         """Collect a batch; the LSN is not known before the commit, so it is 0."""
-        if not self._is_mine():
+        if not self.is_mine():
             return self._below.apply(ops)
         for op in ops:
             check_op(op)
@@ -92,7 +92,7 @@ class TransactionView(StorageEngine):
     ) -> Iterator[tuple[bytes, Entry]]:
         """Yield the entries as this transaction sees them."""
         below = self._below.scan(start, stop, reverse=reverse)
-        if not self._is_mine():
+        if not self.is_mine():
             yield from below
             return
         merged = dict(below)
@@ -107,13 +107,13 @@ class TransactionView(StorageEngine):
 
     def count(self) -> int:
         """Return the number of keys as this transaction sees them."""
-        if not self._is_mine():
+        if not self.is_mine():
             return self._below.count()
         return super().count()
 
     def clear(self) -> int:
         """Collect the removal of every key."""
-        if not self._is_mine():
+        if not self.is_mine():
             return self._below.clear()
         return self.apply([Delete(key) for key, _ in self.scan()])
 
@@ -160,11 +160,12 @@ class TransactionView(StorageEngine):
         self._outside("close")
         self._below.close()
 
-    def _is_mine(self) -> bool:
+    def is_mine(self) -> bool:
+        """Tell whether this thread opened the transaction, and it is still open."""
         return self._owner == _myself()
 
     def _outside(self, name: str) -> None:
-        if self._is_mine():
+        if self.is_mine():
             raise TransactionError(
                 f"{name}() cannot be called inside a transaction; leave its block first"
             )

@@ -43,11 +43,39 @@ MODULES = {
     "testing.*": Place("top"),
     "": Place("public"),
     "recovery.*": Place("recovery"),
-    "cache": Place("cache", ("arguments", "entries", "key_value")),
+    "cache": Place("cache", ("arguments", "entries", "key_value", "makers")),
+    "makers": Place(
+        "cache",
+        (
+            "arguments",
+            "entries",
+            "key_value",
+            "leases",
+            "making",
+            "memoize",
+            "recipe",
+            "reserved",
+            "shelf",
+            "single_flight",
+        ),
+    ),
+    "memoize": Place(
+        "cache", ("arguments", "call_keys", "entries", "recipe", "reserved")
+    ),
+    "call_keys": Place("cache"),
+    "shelf": Place(
+        "cache", ("arguments", "entries", "leases", "making", "recipe", "single_flight")
+    ),
+    "making": Place("cache", ("single_flight",)),
+    "recipe": Place("cache", ("arguments", "entries", "tags")),
+    "leases": Place("cache", ("reserved",)),
+    "single_flight": Place("cache"),
     "key_value": Place(
         "cache", ("arguments", "entries", "reserved", "tags", "transaction")
     ),
-    "entries": Place("cache", ("arguments", "handle", "reserved", "sweeper", "tags")),
+    "entries": Place(
+        "cache", ("arguments", "handle", "reserved", "sweeper", "tags", "transaction")
+    ),
     "tags": Place("cache", ("arguments", "reserved")),
     "reserved": Place("cache"),
     "attributes": Place("format"),

@@ -218,6 +218,7 @@ class StorageEngine(ABC):
         if lsn > stats.synced_lsn:
             self.sync()
 
+    has_other_writers = False  # whether other processes may write to the store, too
     keeps_objects = False  # whether a value need not be bytes, because it stays in RAM
 
     def fast_find(self) -> Callable[[bytes], object]:

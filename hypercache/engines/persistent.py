@@ -54,6 +54,8 @@ class PersistentEngine(StorageEngine):
         StorageError: at construction; nothing was changed.
     """
 
+    has_other_writers = True
+
     def __init__(
         self,
         path: str,
