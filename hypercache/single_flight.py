@@ -31,12 +31,14 @@ class Flight:
     Attributes:
         future: the value in its stored form, an error, or ABANDONED.
         wanted: False once what is being made was deleted or invalidated.
+        waiting: how many wait for it.
     """
 
     def __init__(self, key: bytes) -> None:
         self.key = key
         self.future: Future[Any] = Future()
         self.wanted = True
+        self.waiting = 0
         self._loop = _running_loop()
         self._waits_for: list[Flight] = []
 
@@ -65,12 +67,14 @@ class Flight:
                     f"a coroutine of this event loop makes the value of {self.key!r} "
                     "now, and waiting here would stop it; use AsyncCache or await it"
                 )
+            self.waiting += 1
             for flight in mine[-1:]:
                 flight._waits_for.append(self)
         try:
             yield self.future
         finally:
             with _graph:
+                self.waiting -= 1
                 for flight in mine[-1:]:
                     flight._waits_for.remove(self)
 
