@@ -139,7 +139,9 @@ def test_what_is_taken_away_meanwhile_is_returned_but_not_kept(cache, take_away)
         1, lambda: results.append(cache.get_or_set("key", gate, tags=("t",)))
     )
     assert gate.called.wait(WAIT_S)
-    getattr(cache, take_away)(*{"delete": ["key"], "invalidate": ["t"]}.get(take_away, []))
+    getattr(cache, take_away)(
+        *{"delete": ["key"], "invalidate": ["t"]}.get(take_away, [])
+    )
     gate.go.set()
     threads.join()
     assert results == ["outdated"]
@@ -234,7 +236,9 @@ def test_a_stale_value_is_returned_while_one_caller_makes_a_new_one(timed, clock
     assert "key" not in cache
     assert len(cache) == 0
     gate, results = Gate("new"), []
-    threads = in_threads(1, lambda: results.append(cache.get_or_set("key", gate, **how)))
+    threads = in_threads(
+        1, lambda: results.append(cache.get_or_set("key", gate, **how))
+    )
     assert gate.called.wait(WAIT_S)
     assert cache.get_or_set("key", never, **how) == "old"
     gate.go.set()
