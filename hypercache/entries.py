@@ -46,6 +46,10 @@ class Settings(NamedTuple):
     sweeps: bool = True
 
 
+class _TaggedError(Exception):
+    """Say that an entry has tags."""
+
+
 class Entries(StoreHandle):
     """Store and show the entries of one engine."""
 
@@ -143,8 +147,25 @@ class Entries(StoreHandle):
     def _update(
         self, key: bytes, change: Callable[[Shown | None], KeyOp | None]
     ) -> bool:
-        shown = self._shown
-        return self._engine.update(key, lambda entry: change(shown(entry))) is not None
+        """Apply to one key what `change` makes of what is shown, atomically."""
+
+        def decide(entry: Entry | None) -> KeyOp | None:
+            if entry is not None and self._has_tags(entry):
+                raise _TaggedError
+            return change(self._shown(entry))
+
+        try:
+            return self._engine.update(key, decide) is not None
+        except _TaggedError:
+            # What an update calls must not ask the engine for generations.
+            with self._engine.exclusive():
+                op = change(self._shown(self._engine.get_entry(key)))
+                self._engine.apply([] if op is None else [op])
+            return op is not None
+
+    def _has_tags(self, entry: Entry) -> bool:
+        found = self._codec.split(entry.value)
+        return isinstance(found, Attributed) and bool(found.attributes.tags)
 
     def _shown(self, entry: Entry | None) -> Shown | None:
         """Return an entry without its front, None if it is not for callers now."""
@@ -182,16 +203,21 @@ class Entries(StoreHandle):
         if not self._attributed and self._engine.get(reserved.ATTRIBUTED) is None:
             return 0
         removed = 0
-        for key, entry in self._engine.scan(reserved.BEHIND):
+        found = (
+            pair
+            for bounds in reserved.ranges(None, None, reverse=False)
+            for pair in self._engine.scan(*bounds)
+        )
+        for key, entry in found:
             if self._is_dead(entry):
                 removed += self._remove_if_dead(key)
         return removed
 
     def _remove_if_dead(self, key: bytes) -> bool:
-        def change(entry: Entry | None) -> KeyOp | None:
-            return Delete(key) if self._is_dead(entry) else None
-
-        return self._engine.update(key, change) is not None
+        with self._engine.exclusive():
+            is_dead = self._is_dead(self._engine.get_entry(key))
+            self._engine.apply([Delete(key)] if is_dead else [])
+        return is_dead
 
     def _is_dead(self, entry: Entry | None) -> bool:
         found = entry and self._codec.split(entry.value)

@@ -11,7 +11,7 @@ import pytest
 from hypercache import log_writer
 from hypercache.log_writer import LogWriter
 from hypercache.testing.simulated_disk import Fault
-from tests.crash.workloads import WORKLOADS
+from tests.crash.workloads_cache import WORKLOADS
 from tests.crash.workloads_swept import SWEPT
 from tests.support import crash_table
 from tests.support.crash_explorer import Case, Limits, states_of

@@ -23,7 +23,7 @@ from hypercache.testing.power_cut import (
     power_cuts,
 )
 from hypercache.testing.simulated_disk import Image, SimDisk
-from tests.crash.workloads import WORKLOADS
+from tests.crash.workloads_cache import WORKLOADS
 from tests.support.crash_oracle import check_copies, check_open, check_use
 from tests.support.crash_runs import Run
 from tests.support.crashstore import Content, open_engine
@@ -41,8 +41,12 @@ class Case(NamedTuple):
 
     @property
     def changes(self) -> dict[str, object]:
-        """Return the options of the store, as it is opened after a crash."""
-        return {**WORKLOADS[self.workload].changes, "sync": "always"}
+        """Return the options of the store, as it is opened after a crash.
+
+        Without limits: what is found is not to be evicted before it was looked at.
+        """
+        limits = dict.fromkeys(("max_items", "max_bytes"))
+        return {**WORKLOADS[self.workload].changes, **limits, "sync": "always"}
 
 
 class Limits(NamedTuple):

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from hypercache.testing.power_cut import LOST_NAMES, LOST_WRITES, TORN_WRITE
-from tests.crash.workloads import WORKLOADS
+from tests.crash.workloads_cache import WORKLOADS
 from tests.crash.workloads_swept import SWEPT
 from tests.support import below_seam, crashstore, fault_sweep
 from tests.support.crash_explorer import (

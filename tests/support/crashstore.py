@@ -9,6 +9,7 @@ from types import SimpleNamespace
 from typing import Any
 from unittest import mock
 
+from hypercache import tags
 from hypercache.aof import base, compact
 from hypercache.engines import backup
 from hypercache.engines.base import Entry
@@ -70,6 +71,7 @@ def simulated(uuid: str = UUID) -> Iterator[None]:
         simulated_lmdb.installed(lambda _: bytes.fromhex(uuid)),
         small_steps(),
         mock.patch.object(backup, "os", known_os),
+        mock.patch.object(tags, "os", known_os),
         mock.patch.object(
             GroupCommit, "_start_flusher", lambda commit: commit.state.flusher_started()
         ),
