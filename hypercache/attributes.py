@@ -1,13 +1,7 @@
 """What a cache knows of an entry beside its value, stored in front of it.
 
-    stored     = 0xC1 2 size attributes stored
-    size       = length of the attributes, 4 bytes, little-endian
-    attributes = msgpack [[tag, generation, ...], fresh_until_ms, made_in_ms]
-
-    record     = 0xC1 3 payload
-
-A record is no entry: the cache keeps it for itself under a key of `reserved`, and no
-read shows it. Both forms begin as `codec` says; their kinds are its kinds 2 and 3.
+docs/value_format.md is the authority. A record is no entry: the cache keeps it for
+itself under a key of `reserved`, and no read shows it.
 """
 
 from __future__ import annotations

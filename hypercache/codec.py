@@ -1,15 +1,11 @@
 """What is stored of a value: the serializer's bytes, compressed where that pays.
 
     stored  = plain | MARKER kind payload
-    plain   = the serializer's bytes; they do not begin with MARKER
-    kind 0  = payload is the serializer's bytes, which begin with MARKER
-    kind 1  = payload is one zstd frame, with its content size, of those bytes
-    kind 2  = payload is attributes, and a stored form behind them: see `attributes`
-    kind 3  = payload is a record that the cache keeps for itself
 
-MARKER is 0xC1, the one byte that msgpack never uses; JSON text never begins with it
-either. A store may hold both forms whatever its setting is now. Knows no keys, no
-expiry and no checksums: those belong to the records around the value.
+The kinds are in docs/value_format.md. MARKER is the one byte that msgpack never uses;
+JSON text never begins with it either. A store may hold both forms whatever its setting
+is now. Knows no keys, no expiry and no checksums: those belong to the records around
+the value.
 """
 
 from __future__ import annotations

@@ -34,6 +34,8 @@ sizes = st.sampled_from([0, 10, 10, 300, 5_000])
 numbers = st.integers(-5, 5)
 ttls = st.sampled_from([None, None, 5.0, 60.0])
 some_keys = st.lists(keys, max_size=6)
+tags = st.sampled_from("tuv")
+some_tags = st.sampled_from([(), (), ("t",), ("u",), ("t", "u"), ("v", "u", "t")])
 
 
 class RollbackError(Exception):
@@ -64,6 +66,7 @@ class CacheModel(RuleBasedStateMachine):
         self.path = self.root / str(next(self.stores))
         # Key to value and the second at which it expires, None for never.
         self.model = {}
+        self.tags = {}  # those of the last write of each key
         self.blocks = []  # of the transactions that are open, innermost last
         self.saved = []  # the models that they would roll back to
         self.open()
@@ -93,28 +96,39 @@ class CacheModel(RuleBasedStateMachine):
         live = self.live()
         self.model = {key: self.model[key] for key in self.model if key in live}
 
+    def put(self, key, value, ttl, tags=()):
+        self.model[key] = value, self.until(ttl)
+        self.tags[key] = tags
+
     # Operations
 
-    @rule(key=keys, size=sizes, ttl=ttls)
-    def set(self, key, size, ttl):
+    @rule(key=keys, size=sizes, ttl=ttls, tags=some_tags)
+    def set(self, key, size, ttl, tags):
         value = self.stamp(size)
-        self.cache.set(key, value, ttl)
-        self.model[key] = value, self.until(ttl)
+        self.cache.set(key, value, ttl, tags=tags)
+        self.put(key, value, ttl, tags)
 
-    @rule(chosen=some_keys, size=sizes, ttl=ttls)
-    def set_many(self, chosen, size, ttl):
+    @rule(chosen=some_keys, size=sizes, ttl=ttls, tags=some_tags)
+    def set_many(self, chosen, size, ttl, tags):
         batch = {key: self.stamp(size) for key in chosen}
-        self.cache.set_many(batch, ttl)
+        self.cache.set_many(batch, ttl, tags=tags)
         for key, value in batch.items():
-            self.model[key] = value, self.until(ttl)
+            self.put(key, value, ttl, tags)
 
-    @rule(key=keys, size=sizes, ttl=ttls)
-    def add(self, key, size, ttl):
+    @rule(key=keys, size=sizes, ttl=ttls, tags=some_tags)
+    def add(self, key, size, ttl, tags):
         value = self.stamp(size)
         absent = key not in self.live()
-        assert self.cache.add(key, value, ttl) == absent
+        assert self.cache.add(key, value, ttl, tags=tags) == absent
         if absent:
-            self.model[key] = value, self.until(ttl)
+            self.put(key, value, ttl, tags)
+
+    @rule(tag=tags)
+    def invalidate(self, tag):
+        self.cache.invalidate(tag)
+        for key in list(self.model):
+            if tag in self.tags[key]:
+                del self.model[key]
 
     @rule(key=keys, size=sizes, ttl=ttls)
     def replace(self, key, size, ttl):
@@ -122,7 +136,7 @@ class CacheModel(RuleBasedStateMachine):
         present = key in self.live()
         assert self.cache.replace(key, value, ttl) == present
         if present:
-            self.model[key] = value, self.until(ttl)
+            self.put(key, value, ttl)
 
     @rule(key=keys, size=sizes, ttl=ttls, right=st.booleans())
     def cas(self, key, size, ttl, right):
@@ -132,20 +146,22 @@ class CacheModel(RuleBasedStateMachine):
         swapped = right and found is not None
         assert self.cache.cas(key, expected, value, ttl) == swapped
         if swapped:
-            self.model[key] = value, self.until(ttl)
+            self.put(key, value, ttl)
 
     @rule(key=keys, delta=numbers, ttl=ttls)
     def incr(self, key, delta, ttl):
         found = self.live().get(key)
         if isinstance(found, list):
             self.cache.set(key, 0)
-            self.model[key] = 0, None
+            self.put(key, 0, None)
             found = 0
         total = (found or 0) + delta
         assert self.cache.incr(key, delta, ttl=ttl) == total
         keeps = found is not None and ttl is None
         until = self.model[key][1] if keeps else self.until(ttl)
         self.model[key] = total, until
+        if found is None:
+            self.tags[key] = ()
 
     @rule(key=keys)
     def delete(self, key):
@@ -177,7 +193,7 @@ class CacheModel(RuleBasedStateMachine):
         expected = value if found is None else found
         assert self.cache.get_or_set(key, lambda: value, ttl) == expected
         if found is None:
-            self.model[key] = value, self.until(ttl)
+            self.put(key, value, ttl)
 
     @rule()
     def clear(self):
@@ -225,7 +241,7 @@ class CacheModel(RuleBasedStateMachine):
     @precondition(lambda self: len(self.saved) < 3)
     @rule()
     def begin(self):
-        self.saved.append(dict(self.model))
+        self.saved.append((dict(self.model), dict(self.tags)))
         block = self.cache.transaction()
         block.__enter__()
         self.blocks.append(block)
@@ -237,7 +253,7 @@ class CacheModel(RuleBasedStateMachine):
         self.blocks.pop().__exit__(error and RollbackError, error, None)
         before = self.saved.pop()
         if error is not None:
-            self.model = before
+            self.model, self.tags = before
 
     # Durability
 
