@@ -15,6 +15,7 @@ from typing import Any
 from uuid import UUID
 
 from fuzz.feed import Feed
+from hypercache.attributes import Attributed, Record, attributed
 from hypercache.codec import Codec
 from hypercache.errors import DeserializationError, SerializationError
 
@@ -42,9 +43,19 @@ def check(data: bytes) -> None:
         return
     try:
         value = codec.decode(feed.rest())
+        if isinstance(value, Attributed):
+            _check_attributed(codec, value)
+            value = codec.decode(value.stored)
     except DeserializationError:
         return
-    _check_value(codec, value)
+    if not isinstance(value, Record):
+        _check_value(codec, value)
+
+
+def _check_attributed(codec: Codec, found: Attributed) -> None:
+    again = attributed(found.attributes, found.stored)
+    assert codec.split(again) == found
+    assert isinstance(found.stored, bytes)
 
 
 def _check_value(codec: Codec, value: object) -> None:

@@ -7,7 +7,7 @@ itself under a key of `reserved`, and no read shows it.
 from __future__ import annotations
 
 import struct
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import msgpack
 
@@ -72,13 +72,26 @@ def parse(data: bytes) -> Attributed | Record | None:
         return Record(data[2:])
     if data[:2] != ATTRIBUTED:
         return None
+    end = len(data)
     try:
         end = _BEGIN + _SIZE.unpack_from(data, len(ATTRIBUTED))[0]
-        parts, fresh_until_ms, made_in_ms = msgpack.unpackb(data[_BEGIN:end])
-        tags = tuple(zip(parts[::2], parts[1::2], strict=True))
-    except (ValueError, TypeError, struct.error, msgpack.UnpackException) as error:
+        found = _attributes(msgpack.unpackb(data[_BEGIN:end]))
+    except (ValueError, TypeError, struct.error, msgpack.UnpackException):
+        found = None
+    if found is None or data[end : end + 2] in (ATTRIBUTED, RECORD):
         raise DeserializationError(
             f"the attributes of a stored value of {len(data)} bytes cannot be read; "
             "run `hypercache check` on the cache"
-        ) from error
-    return Attributed(Attributes(tags, fresh_until_ms, made_in_ms), data[end:])
+        )
+    return Attributed(found, data[end:])
+
+
+def _attributes(packed: Any) -> Attributes | None:
+    parts, fresh_until_ms, made_in_ms = packed
+    if not isinstance(parts, list) or len(parts) % 2:
+        return None
+    sound = all(type(part) is bytes for part in parts)
+    if not sound or type(fresh_until_ms) is not int or type(made_in_ms) is not int:
+        return None
+    tags = tuple(zip(parts[::2], parts[1::2], strict=True))
+    return Attributes(tags, fresh_until_ms, made_in_ms)
