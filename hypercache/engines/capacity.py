@@ -113,7 +113,7 @@ class Capacity:
         self._empty_bytes = self._now_bytes()
         # What the last call has decided, and what that changes.
         self._decided: dict[bytes, Slot] = {}
-        self._journal: list[tuple[bytes, Slot, Slot]] = []
+        self._journal: list[tuple[bytes, Slot, Slot, int]] = []
         self._evicted = 0
 
     @property
@@ -139,8 +139,10 @@ class Capacity:
 
     def note(self, key: bytes, before: Slot, after: Slot) -> None:
         """Account for a change that is made already, whether it fits or not."""
-        self._count(key, before, after)
-        self._tell(key, before, after)
+        after_bytes = self._entry_bytes(key, after)
+        before_bytes = self._entry_bytes(key, before)
+        self._count(before, after, after_bytes - before_bytes)
+        self._tell(key, before, after, after_bytes)
 
     def admit(self, changes: Mapping[bytes, Slot]) -> list[bytes]:
         """Account for new slots of keys; return the keys to be evicted with them.
@@ -151,16 +153,20 @@ class Capacity:
             LimitError: an entry alone is larger than the limit; nothing has changed.
             CacheFullError: there is no room, and nothing to evict; the same.
         """
-        for key, after in changes.items():
-            self._refuse_giant(key, after)
         self._begin()
         victims: list[bytes] = []
         for key, after in changes.items():
-            if after is not None:
-                victims += self._make_room(key, after)
             before = self._newest(key)
-            self._decide(key, before, after)
-            self._tell(key, before, after)
+            before_bytes = 0 if before is None else self._entry_bytes(key, before)
+            after_bytes = 0 if after is None else self._entry_bytes(key, after)
+            more_bytes = after_bytes - before_bytes
+            if after is not None and self._lacks(before is None, more_bytes):
+                self._refuse_giant(key, after_bytes)
+                victims += self._make_room(key, after_bytes)
+                before = self._newest(key)  # the key itself may have been chosen
+                before_bytes = 0 if before is None else before_bytes
+            self._decide(key, before, after, after_bytes - before_bytes)
+            self._tell(key, before, after, after_bytes)
         return self._counted(victims) if victims else victims
 
     def surplus(self, limit: int = sys.maxsize) -> list[bytes]:
@@ -179,9 +185,9 @@ class Capacity:
 
     def undo(self) -> None:
         """Take back what the last call decided: it was not written."""
-        for key, before, after in reversed(self._journal):
-            self._count(key, after, before)
-            self._tell(key, after, before)
+        for key, before, after, more_bytes in reversed(self._journal):
+            self._count(after, before, -more_bytes)
+            self._tell(key, after, before, self._entry_bytes(key, before))
             if self._expiry is not None:
                 self._expiry.note(key, before)
         self.evicted_count -= self._evicted
@@ -220,9 +226,8 @@ class Capacity:
         self.evicted_count += self._evicted
         return gone
 
-    def _make_room(self, key: bytes, after: Slot) -> list[bytes]:
+    def _make_room(self, key: bytes, after_bytes: int) -> list[bytes]:
         victims: list[bytes] = []
-        after_bytes = self._entry_bytes(key, after)
         while True:
             before = self._newest(key)  # the key itself may have been chosen
             more_bytes = after_bytes - self._entry_bytes(key, before)
@@ -254,19 +259,20 @@ class Capacity:
                 return None
             slot = self._newest(key)
             if slot is not None:
-                self._decide(key, slot, None)
+                self._decide(key, slot, None, -self._entry_bytes(key, slot))
                 return key
         return None
 
     def _expired(self) -> bytes | None:
-        while self._expiry is not None:
+        while self._expiry:
             keys = self._expiry.due(1).keys
             if not keys:
                 return None
             slot = self._newest(keys[0])
             if self._expiry.is_past(slot):
-                self._decide(keys[0], slot, None)
-                self._tell(keys[0], slot, None)
+                size = self._entry_bytes(keys[0], slot)
+                self._decide(keys[0], slot, None, -size)
+                self._tell(keys[0], slot, None, 0)
                 self._evicted -= 1
                 return keys[0]
         return None
@@ -274,20 +280,19 @@ class Capacity:
     def _newest(self, key: bytes) -> Slot:
         return self._decided[key] if key in self._decided else self._find(key)
 
-    def _decide(self, key: bytes, before: Slot, after: Slot) -> None:
-        self._journal.append((key, before, after))
+    def _decide(self, key: bytes, before: Slot, after: Slot, more_bytes: int) -> None:
+        self._journal.append((key, before, after, more_bytes))
         self._decided[key] = after
-        self._count(key, before, after)
+        self._count(before, after, more_bytes)
 
-    def _count(self, key: bytes, before: Slot, after: Slot) -> None:
+    def _count(self, before: Slot, after: Slot, more_bytes: int) -> None:
         self.count += (after is not None) - (before is not None)
-        charge = self._entry_bytes
-        self.payload_bytes += charge(key, after) - charge(key, before)
+        self.payload_bytes += more_bytes
         self._unseen += 1
-        if self._unseen > min(_FULL_REFRESH, self.count >> 4):
+        if self._unseen > _FULL_REFRESH or self._unseen > self.count >> 4:
             self._measure()
 
-    def _tell(self, key: bytes, before: Slot, after: Slot) -> None:
+    def _tell(self, key: bytes, before: Slot, after: Slot, after_bytes: int) -> None:
         if self._policy is None:
             return
         if after is not None:
@@ -295,7 +300,7 @@ class Capacity:
             self._policy.set(
                 key,
                 new=before is None,
-                size_bytes=self._entry_bytes(key, after),
+                size_bytes=after_bytes,
                 expires_at_ms=expires_at_ms,
             )
         elif before is not None:
@@ -308,9 +313,10 @@ class Capacity:
     def _now_bytes(self) -> int:
         return self._charges.tables_bytes(self._policy)
 
-    def _refuse_giant(self, key: bytes, slot: Slot) -> None:
-        size = self._entry_bytes(key, slot) + self._charges.each_bytes
-        if slot is not None and size > self._max_bytes:
+    def _refuse_giant(self, key: bytes, entry_bytes: int) -> None:
+        size = entry_bytes + self._charges.each_bytes
+        if size > self._max_bytes:
+            self.undo()
             raise LimitError(
                 f"the entry of key {key!r:.60} takes {size} bytes, more than "
                 f"max_bytes={self._max_bytes}; nothing was written"
