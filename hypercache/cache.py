@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 
 from hypercache import arguments
 from hypercache.codec import Codec
@@ -10,6 +11,7 @@ from hypercache.engines import open_engine
 from hypercache.entries import Settings, Ttl
 from hypercache.errors import ConfigError
 from hypercache.eviction import EvictionPolicy
+from hypercache.hooks import Hooks
 from hypercache.key_value import V
 from hypercache.makers import Making
 from hypercache.options import Maintenance, Options
@@ -45,6 +47,10 @@ class Cache(Making[V]):
         read_only: show the store as of now, without a lock and without changing a
             byte, also beside a writer; `refresh` moves on.
         allow_network_fs: open on a network file system, where locks and syncs may lie.
+        on_evict, on_expire: called with each key that goes for want of room, or because
+            its time is over, behind the write that caused it, in its thread.
+        on_pressure: called with 85, 90 or 95 when so many percent of a limit are used,
+            and with the lower level, or 0, when they are not any more; and the share.
         tuning: what else `hypercache.options.Options` has.
 
     Raises:
@@ -72,6 +78,9 @@ class Cache(Making[V]):
         maintenance: str = "auto",
         read_only: bool = False,
         allow_network_fs: bool = False,
+        on_evict: Callable[[bytes], object] | None = None,
+        on_expire: Callable[[bytes], object] | None = None,
+        on_pressure: Callable[[int, float], object] | None = None,
         **tuning: int,
     ) -> None:
         codec = Codec(serializer, compress_min_bytes)
@@ -79,6 +88,7 @@ class Cache(Making[V]):
             codec,
             arguments.ttl_ms(default_ttl),
             arguments.share("ttl_jitter", ttl_jitter),
+            hooks=Hooks(on_evict, on_expire, on_pressure),
             sweeps=maintenance != Maintenance.INLINE.value and not read_only,
         )
         if path is None and read_only:
@@ -101,4 +111,5 @@ class Cache(Making[V]):
             **arguments.known_tuning(tuning),
         )
         root = None if path is None else arguments.absolute(path)
-        super().__init__(open_engine(root, engine=engine, options=options), settings)
+        opened = open_engine(root, engine=engine, options=options)
+        super().__init__(opened, settings)

@@ -19,6 +19,7 @@ from hypercache.codec import Codec
 from hypercache.engines.base import Delete, Entry, KeyOp, Put, StorageEngine
 from hypercache.errors import DeserializationError
 from hypercache.handle import StoreHandle
+from hypercache.hooks import Hooks, ToldEngine
 from hypercache.transaction import TransactionView
 
 Key = str | bytes
@@ -43,6 +44,7 @@ class Settings(NamedTuple):
     codec: Codec
     default_ttl_ms: float = 0
     ttl_jitter: float = 0.0
+    hooks: Hooks = Hooks()
     sweeps: bool = True
 
 
@@ -248,6 +250,9 @@ class Entries(StoreHandle):
 
     def _serve(self, engine: StorageEngine) -> None:
         """Keep at hand what each call needs of an engine."""
+        if any(self._settings.hooks):
+            told: Any = ToldEngine(engine, self._settings.hooks)
+            engine = told
         self._engine = self._whole = engine  # a transaction takes the place of one
         codec, self._looks_again = self._settings.codec, engine.keeps_objects
         self._codec = codec = codec.in_ram() if engine.keeps_objects else codec

@@ -43,7 +43,7 @@ MODULES = {
     "testing.*": Place("top"),
     "": Place("public"),
     "recovery.*": Place("recovery"),
-    "cache": Place("cache", ("arguments", "entries", "key_value", "makers")),
+    "cache": Place("cache", ("arguments", "entries", "hooks", "key_value", "makers")),
     "makers": Place(
         "cache",
         (
@@ -73,8 +73,10 @@ MODULES = {
     "key_value": Place(
         "cache", ("arguments", "entries", "reserved", "tags", "transaction")
     ),
+    "hooks": Place("cache", ("reserved",)),
     "entries": Place(
-        "cache", ("arguments", "handle", "reserved", "sweeper", "tags", "transaction")
+        "cache",
+        ("arguments", "handle", "hooks", "reserved", "sweeper", "tags", "transaction"),
     ),
     "tags": Place("cache", ("arguments", "reserved")),
     "reserved": Place("cache"),
@@ -111,7 +113,8 @@ MODULES = {
             "engines.memory_reader",
         ),
     ),
-    "engines.base": Place("engines", ("engines.reports",)),
+    "engines.base": Place("engines", ("engines.departures", "engines.reports")),
+    "engines.departures": Place("engines"),
     "engines.capacity": Place(
         "engines",
         ("engines.expiry", "engines.costs", "engines.reports", "engines.slots"),
@@ -247,6 +250,7 @@ MODULES = {
     "engines.logged": Place(
         "engines",
         (
+            "engines.departures",
             "engines.expiry",
             "engines.capacity",
             "engines.base",
@@ -258,7 +262,13 @@ MODULES = {
     ),
     "engines.memory": Place(
         "engines",
-        ("engines.expiry", "engines.base", "engines.capacity", "engines.slots"),
+        (
+            "engines.departures",
+            "engines.expiry",
+            "engines.base",
+            "engines.capacity",
+            "engines.slots",
+        ),
     ),
     "engines.memory_reader": Place(
         "engines",
@@ -302,6 +312,7 @@ MODULES = {
     "engines.persistent": Place(
         "engines",
         (
+            "engines.departures",
             "engines.expiry",
             "engines.disk_limits",
             "engines.backup_helper",
@@ -337,6 +348,7 @@ MODULES = {
     "engines.shared_writes": Place(
         "engines",
         (
+            "engines.departures",
             "engines.disk_limits",
             "engines.base",
             "engines.commit_queue",

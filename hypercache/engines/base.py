@@ -24,6 +24,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from typing import NamedTuple
 
+from hypercache.engines.departures import Departures
 from hypercache.engines.reports import CheckReport, EngineStats, Problem
 from hypercache.errors import ConfigError, LimitError
 from hypercache.ops import (
@@ -235,6 +236,14 @@ class StorageEngine(ABC):
         From any thread, and without waiting. None where reads need not be known.
         """
         return None
+
+    def departures(self) -> Departures | None:
+        """Return where it is noted what leaves by itself, None if nothing does."""
+        return None
+
+    def fill_share(self) -> float:
+        """Return how full the store is, 1.0 at its limit, 0.0 without one."""
+        return 0.0
 
     def sweep(self, limit: int | None = None) -> int:
         """Remove entries that have expired, and return how many.

@@ -19,6 +19,7 @@ from hypercache.errors import CacheFullError, LimitError
 from hypercache.eviction import EvictionPolicy, find_policy
 from hypercache.options import Options
 
+PRESSURE_LEVELS = (85, 90, 95)  # percent of a limit
 _FULL_REFRESH = 64  # changes after which the tables are asked for their sizes again
 _MOST_STRANGERS = 1000  # keys in a row that a policy may name and nobody knows
 
@@ -83,6 +84,11 @@ def maybe_capacity(
     return Capacity(limits, policy, find, charges_in_ram(table, expiry), expiry)
 
 
+def pressure_percent(share: float) -> int:
+    """Return the highest of the levels 85, 90 and 95 that is reached, or 0."""
+    return max((level for level in PRESSURE_LEVELS if 100 * share >= level), default=0)
+
+
 def _ignore(key: bytes) -> None:
     pass
 
@@ -115,6 +121,12 @@ class Capacity:
         self._decided: dict[bytes, Slot] = {}
         self._journal: list[tuple[bytes, Slot, Slot, int]] = []
         self._evicted = 0
+        self.expired: list[bytes] = []  # of those that go, because their time is over
+
+    @property
+    def share(self) -> float:
+        """Return how full it is, 1.0 at the limit that is nearest."""
+        return max(self.count / self._max_items, self.used_bytes / self._max_bytes)
 
     @property
     def metadata_bytes(self) -> int:
@@ -213,11 +225,13 @@ class Capacity:
             max_bytes=self.limits.max_bytes,
             payload_bytes=self.payload_bytes,
             metadata_bytes=self.metadata_bytes,
+            pressure_percent=pressure_percent(self.share),
             evicted_count=self.evicted_count,
         )
 
     def _begin(self) -> None:
         self._decided, self._journal, self._evicted = {}, [], 0
+        self.expired = []
 
     def _counted(self, victims: list[bytes]) -> list[bytes]:
         """Leave out what was stored again behind its eviction."""
@@ -274,6 +288,7 @@ class Capacity:
                 self._decide(keys[0], slot, None, -size)
                 self._tell(keys[0], slot, None, 0)
                 self._evicted -= 1
+                self.expired.append(keys[0])
                 return keys[0]
         return None
 

@@ -95,22 +95,24 @@ class BatchLimits:
         self._batch: WriteBatch | None = None
         self.capacity = maybe_disk_capacity(options, now_ms, self._find, below)
 
-    def within(self, batch: WriteBatch, ops: Sequence[Op]) -> Sequence[Op]:
-        """Return ops, puts and deletes or a clear, with the evictions they need.
+    def within(
+        self, batch: WriteBatch, ops: Sequence[Op]
+    ) -> tuple[Sequence[Op], Sequence[bytes]]:
+        """Return ops, puts and deletes or a clear, and the keys to be evicted first.
 
         Raises:
             LimitError, CacheFullError: as `Capacity.admit` says.
         """
         capacity = self._asked(batch)
         if capacity is None:
-            return ops
+            return ops, ()
         if any(isinstance(op, Clear) for op in ops):
             capacity.clear()
-            return ops
+            return ops, ()
         slots = {op.key: _slot(op) for op in ops if not isinstance(op, Clear)}
         victims = dict.fromkeys(capacity.admit(slots))
         kept = [op for op in ops if isinstance(op, Clear) or op.key not in victims]
-        return [*kept, *map(Delete, victims)]
+        return [*kept, *map(Delete, victims)], list(victims)
 
     def surplus(self, batch: WriteBatch, limit: int) -> Sequence[Op]:
         """Return the deletes that bring a store within its limits, at most so many."""

@@ -221,6 +221,7 @@ class DurableMemoryEngine(LoggedEngine):
             maintenance_wait_ms=upkeep.wait_ms,
             failure=str(state.failure) if state.failure else None,
             recovery=self._recovery,
+            expired_count=self._departures.expired_count,
         )
         return self._capacity.filled_in(found) if self._capacity is not None else found
 

@@ -202,6 +202,7 @@ class HybridEngine(LoggedEngine):
             maintenance_wait_ms=self._checkpoints.wait_ms,
             failure=str(state.failure) if state.failure else None,
             recovery=self._recovery,
+            expired_count=self._departures.expired_count,
         )
         return self._capacity.filled_in(found) if self._capacity is not None else found
 

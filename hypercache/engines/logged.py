@@ -20,6 +20,7 @@ from hypercache import ops
 from hypercache.engines import refusals
 from hypercache.engines.base import Change, StorageEngine, changed_entry, check_op
 from hypercache.engines.capacity import Capacity
+from hypercache.engines.departures import Departures
 from hypercache.engines.expiry import SWEPT_AT_ONCE, Finder
 from hypercache.engines.slots import Absent, ExpiryClock, Slot, slot_of
 from hypercache.engines.staging import Slots, StagedTable
@@ -57,6 +58,7 @@ class LoggedEngine(StorageEngine):
     ) -> None:
         self._paths, self._options, self._clock = paths, options, clock
         self._log, self._table, self._directory_lock = log, table, lock
+        self._departures = Departures()
         self._lock = threading.RLock()
         self._refusal: Callable[[], HyperCacheError] | None = None
         self._exclusive_owner: int | None = None
@@ -141,6 +143,7 @@ class LoggedEngine(StorageEngine):
                 gone = [key for key in keys if self._is_dead(key)]
                 if gone:
                     self._append_within(list(map(Delete, gone)), dict.fromkeys(gone))
+                    self._departures.note((), gone)
             if gone:
                 self._settle(self._log.appended_lsn())
             swept += len(gone)
@@ -150,6 +153,14 @@ class LoggedEngine(StorageEngine):
     def access_hook(self) -> Callable[[bytes], None] | None:
         """Return what notes that a key was read, None without limits."""
         return self._capacity.access_hook() if self._capacity is not None else None
+
+    def departures(self) -> Departures:
+        """Return where it is noted what leaves by itself."""
+        return self._departures
+
+    def fill_share(self) -> float:
+        """Return how full the store is, 0.0 without limits."""
+        return 0.0 if self._capacity is None else self._capacity.share
 
     @contextlib.contextmanager
     def exclusive(self) -> Iterator[None]:
@@ -226,6 +237,7 @@ class LoggedEngine(StorageEngine):
                 try:
                     gone = list(map(Delete, victims))
                     lsn = self._append(gone, dict.fromkeys(victims))
+                    self._departures.note(victims, capacity.expired)
                 except DiskFullError as error:
                     # Not worth refusing the open: the next writes will evict.
                     capacity.undo()
@@ -260,10 +272,13 @@ class LoggedEngine(StorageEngine):
             batch = [op for op in batch if op.key not in victims]
             batch += map(Delete, victims)
         try:
-            return self._append(batch, slots)
+            lsn = self._append(batch, slots)
         except BaseException:
             capacity.undo()
             raise
+        if victims:
+            self._departures.note(victims, capacity.expired)
+        return lsn
 
     def _append(self, batch: Sequence[Op], slots: Slots | None) -> int:
         lsn = self._log.append(ops.encode(self._packer, batch), len(batch))

@@ -16,6 +16,7 @@ from hypercache.engines.base import (
     check_op,
 )
 from hypercache.engines.capacity import maybe_capacity
+from hypercache.engines.departures import Departures
 from hypercache.engines.expiry import SWEPT_AT_ONCE, ExpiryIndex
 from hypercache.engines.slots import ExpiryClock, Slot, slot_of
 from hypercache.errors import ClosedError, HyperCacheError, LimitError
@@ -43,6 +44,7 @@ class MemoryEngine(StorageEngine):
             lambda: self._table,
             self._expiry,
         )
+        self._departures = Departures()
         self._lock = threading.RLock()
         self._refusal: Callable[[], HyperCacheError] | None = None
 
@@ -177,6 +179,7 @@ class MemoryEngine(StorageEngine):
                 keys, done = self._expiry.due(limit or SWEPT_AT_ONCE)
                 gone = [key for key in keys if self._is_dead(key)]
                 self._publish(dict.fromkeys(gone))
+                self._departures.note((), gone)
                 self._expiry.fit(len(self._table), self._table.items())
             swept += len(gone)
             if done or limit is not None:
@@ -194,10 +197,20 @@ class MemoryEngine(StorageEngine):
     def stats(self) -> EngineStats:
         """Return the numbers of this moment."""
         self._refuse()
-        count, capacity = len(self._table), self._capacity
-        if capacity is None:
-            return EngineStats(engine="memory", memtable_count=count)
-        return capacity.filled_in(EngineStats(engine="memory", memtable_count=count))
+        found = EngineStats(
+            engine="memory",
+            memtable_count=len(self._table),
+            expired_count=self._departures.expired_count,
+        )
+        return found if self._capacity is None else self._capacity.filled_in(found)
+
+    def departures(self) -> Departures:
+        """Return where it is noted what leaves by itself."""
+        return self._departures
+
+    def fill_share(self) -> float:
+        """Return how full the store is, 0.0 without limits."""
+        return 0.0 if self._capacity is None else self._capacity.share
 
     def close(self) -> None:
         """Forget everything; repeatable."""
@@ -216,9 +229,12 @@ class MemoryEngine(StorageEngine):
 
     def _publish(self, slots: dict[bytes, Slot]) -> None:
         if self._capacity is not None:
-            for key in self._capacity.admit(slots):
+            victims = self._capacity.admit(slots)
+            for key in victims:
                 self._table.pop(key, None)
                 slots.pop(key, None)
+            if victims:
+                self._departures.note(victims, self._capacity.expired)
         for key, slot in slots.items():
             if slot is None:
                 self._table.pop(key, None)

@@ -23,6 +23,7 @@ from hypercache.engines.base import (
     check_op,
 )
 from hypercache.engines.committer import Committer
+from hypercache.engines.departures import Departures
 from hypercache.engines.disk_limits import BatchLimits, InLmdb
 from hypercache.engines.envelope import HEAD, Stored
 from hypercache.engines.expiry import SWEPT_AT_ONCE, ExpiryHand
@@ -77,7 +78,9 @@ class PersistentEngine(StorageEngine):
         self._below = InLmdb(self._store)
         self._hand = ExpiryHand(self._below, expiry.now_ms)
         limits = BatchLimits(options, expiry.now_ms, self._below)
-        self._place, self._capacity = Place(self._live, limits), limits.capacity
+        self._departures = Departures()
+        self._place = Place(self._live, limits, self._departures)
+        self._capacity = limits.capacity
         self._synced_lsn = self._store.state().checkpoint_lsn
         self._opened.lock.on_fork = self._forked
         self._keep_within()
@@ -201,6 +204,14 @@ class PersistentEngine(StorageEngine):
         """Return what notes that a key was read, None without limits."""
         return self._capacity.access_hook() if self._capacity is not None else None
 
+    def departures(self) -> Departures:
+        """Return where it is noted what leaves by itself."""
+        return self._departures
+
+    def fill_share(self) -> float:
+        """Return how full the store is, 0.0 without limits."""
+        return 0.0 if self._capacity is None else self._capacity.share
+
     def now_ms(self) -> float:
         """Return the time that expiry is judged by."""
         return self._expiry_ms()
@@ -241,6 +252,7 @@ class PersistentEngine(StorageEngine):
             checkpoint_lsn=synced_lsn,
             disk_bytes=info.size_bytes if info else 0,
             failure=str(failure) if failure else None,
+            expired_count=self._departures.expired_count,
         )
         return found if self._capacity is None else self._with_limits(found)
 

@@ -55,7 +55,9 @@ class EngineStats:
         max_items, max_bytes: the limits, None where there is none.
         payload_bytes: memory of keys and values, counted where there is a limit.
         metadata_bytes: memory of tables, and of what is known for eviction.
+        pressure_percent: 85, 90 or 95 once so much of a limit is used, else 0.
         evicted_count: entries that went because there was no room, since open.
+        expired_count: entries that went because their time was over, since open.
         recovery: what the open found and mended, a sentence each.
     """
 
@@ -85,5 +87,7 @@ class EngineStats:
     max_bytes: int | None = None
     payload_bytes: int = 0
     metadata_bytes: int = 0
+    pressure_percent: int = 0
     evicted_count: int = 0
+    expired_count: int = 0
     recovery: tuple[str, ...] = field(default=())

@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from hypercache.engines.base import Change, Entry, changed_entry, check_op
 from hypercache.engines.commit_queue import Request
+from hypercache.engines.departures import Departures
 from hypercache.engines.disk_limits import BatchLimits
 from hypercache.engines.envelope import Stored
 from hypercache.engines.lmdb_batch import WriteBatch
@@ -25,6 +26,7 @@ class Place(NamedTuple):
 
     live: Live
     limits: BatchLimits
+    departures: Departures
 
 
 class Write(Request):
@@ -36,8 +38,9 @@ class Write(Request):
 
     def __init__(self, place: Place, size_bytes: int) -> None:
         super().__init__(size_bytes)
-        self._live, self._limits = place
+        self._live, self._limits, self._departures = place
         self._ops: Sequence[Op] = ()
+        self._evicted: Sequence[bytes] = ()
         self._made_at_lsn = -1
         self._lsn = 0
         self._error: BaseException | None = None
@@ -57,6 +60,8 @@ class Write(Request):
 
     def settle(self) -> None:
         """Note that the transaction was committed."""
+        if self._evicted:
+            self._departures.note(self._evicted, ())
         self.done = True
 
     def fail(self, error: BaseException) -> None:
@@ -71,9 +76,10 @@ class Write(Request):
         return self._lsn
 
     def _make_once(self, batch: WriteBatch) -> None:
-        self._ops, self._error = (), None
+        self._ops, self._evicted, self._error = (), (), None
         try:
-            self._ops = self._limits.within(batch, self._make(batch))
+            made = self._make(batch)
+            self._ops, self._evicted = self._limits.within(batch, made)
         except Exception as error:  # noqa: BLE001  (raised by `result`)
             self._error = error
         self._made_at_lsn = batch.lsn
@@ -128,6 +134,11 @@ class Expire(Write):
         super().__init__(place, 0)
         self._keys = keys
 
+    def settle(self) -> None:
+        """Note that the transaction was committed."""
+        self._departures.note((), _keys(self._ops))
+        super().settle()
+
     def result(self) -> int:
         """Return how many entries were removed."""
         super().result()
@@ -144,6 +155,11 @@ class Trim(Write):
     def __init__(self, place: Place, limit: int) -> None:
         super().__init__(place, 0)
         self._limit = limit
+
+    def settle(self) -> None:
+        """Note that the transaction was committed."""
+        self._departures.note(_keys(self._ops), ())
+        super().settle()
 
     def result(self) -> int:
         """Return how many entries were evicted."""
@@ -173,6 +189,10 @@ def _effective(
         changed[op.key] = after
         kept.append(Put(op.key, *after) if after is not None else op)
     return kept
+
+
+def _keys(ops: Sequence[Op]) -> list[bytes]:
+    return [op.key for op in ops if not isinstance(op, Clear)]
 
 
 def _size_bytes(op: KeyOp) -> int:
