@@ -50,6 +50,7 @@ MODULES = {
     "sweeper": Place("cache"),
     "transaction": Place("cache"),
     "expiry": Place("cache"),
+    "filter": Place("cache", ("arguments",)),
     "eviction.*": Place("format"),
     "engines": Place(
         "engines",
@@ -330,6 +331,8 @@ MODULES = {
     "codec": Place("format", ("serializers", "failures")),
     "serializers": Place("format", ("packing", "failures")),
     "packing": Place("format", ("exttypes", "failures")),
+    "cuckoo": Place("format"),
+    "filter_format": Place("format", ("cuckoo",)),
     "exttypes": Place("format"),
     "failures": Place("format"),
     "metafile": Place("storage", ("storage.*",)),
