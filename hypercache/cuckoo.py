@@ -46,7 +46,7 @@ class Table:
     def holds(self, key: bytes) -> bool:
         """Tell whether the fingerprint of a key is in one of its buckets."""
         buckets = self.bucket_count
-        # As _fingerprint, _first and _other do it, without three calls.
+        # As _place does it, and the second bucket only where the first has it not.
         mark = crc32(key) % self._highest + 1
         at = (crc32c(key, self.seed) * _MIX >> 16) % buckets
         one, two, three, four = self._places
@@ -59,24 +59,21 @@ class Table:
 
     def add(self, key: bytes) -> bool:
         """Put one more fingerprint of a key in; False, and no change, without room."""
-        mark, first = self._fingerprint(key), self._first(key)
-        second = self._other(mark, first)
-        place, bucket = self._maybe_free(first), first
-        if place is None:
-            place, bucket = self._maybe_free(second), second
-        if place is None:
-            path = self._maybe_path(mark, first, second)
-            if path is None:
-                return False
-            place, bucket = self._shift(*path)
-        place[bucket] = mark
+        mark, first, second = self._place(key)
+        path = self._maybe_free(first) or self._maybe_free(second)
+        path = path or self._maybe_path(mark, first, second)
+        if path is None:
+            return False
+        # First, so that an interrupt further down leaves no more than is counted.
         self.count += 1
+        place, bucket = self._shift(*path)
+        place[bucket] = mark
         return True
 
     def remove(self, key: bytes) -> bool:
         """Take one fingerprint of a key out; False if there is none."""
-        mark, first = self._fingerprint(key), self._first(key)
-        for bucket in (first, self._other(mark, first)):
+        mark, first, second = self._place(key)
+        for bucket in (first, second):
             for place in self._places:
                 if place[bucket] == mark:
                     self.erased_count += 1
@@ -98,27 +95,25 @@ class Table:
         empty_count = sum(place.count(0) for place in self._places)
         self.count = PLACE_COUNT * self.bucket_count - empty_count
 
-    def _fingerprint(self, key: bytes) -> int:
-        return crc32(key) % self._highest + 1
-
-    def _first(self, key: bytes) -> int:
+    def _place(self, key: bytes) -> tuple[int, int, int]:
+        """Return the fingerprint of a key, and its two buckets."""
+        mark = crc32(key) % self._highest + 1
         # A CRC alone is linear: keys that count up would fill few buckets.
-        return (crc32c(key, self.seed) * _MIX >> 16) % self.bucket_count
+        first = (crc32c(key, self.seed) * _MIX >> 16) % self.bucket_count
+        return mark, first, self._other(mark, first)
 
     def _other(self, mark: int, bucket: int) -> int:
         # Odd, so that the other bucket is another one.
         return ((mark * _MIX | 1) - bucket) % self.bucket_count
 
-    def _maybe_free(self, bucket: int) -> Place | None:
+    def _maybe_free(self, bucket: int, before: _Step | None = None) -> _Step | None:
         for place in self._places:
             if not place[bucket]:
-                return place
+                return place, bucket, before
         return None
 
-    def _maybe_path(
-        self, mark: int, first: int, second: int
-    ) -> tuple[Place, int, _Step] | None:
-        """Return a free place and, from its end, the places to move towards it."""
+    def _maybe_path(self, mark: int, first: int, second: int) -> _Step | None:
+        """Return a free place and, from that end, the places to move towards it."""
         starts = (first, second)
         if all(place[at] == mark for at in starts for place in self._places):
             return None
@@ -128,9 +123,9 @@ class Table:
             for place in self._places:
                 step = place, bucket, before
                 other = self._other(place[bucket], bucket)
-                free = self._maybe_free(other)
+                free = self._maybe_free(other, step)
                 if free is not None:
-                    return free, other, step
+                    return free
                 queue.append((other, step))
             if len(queue) > _SEARCH_COUNT:
                 break
