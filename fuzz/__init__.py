@@ -11,6 +11,7 @@ TARGETS = (
     "fuzz_base",
     "fuzz_envelope",
     "fuzz_codec",
+    "fuzz_filter",
     "fuzz_wal",
     "fuzz_aof",
     "fuzz_recovery",

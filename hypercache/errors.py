@@ -7,6 +7,7 @@ HyperCacheError
         SerializationError            the serializer cannot encode the value
     DeserializationError              stored bytes the serializer cannot decode
     CacheFullError                    no room within the limits, nothing to evict
+    FilterFullError                   a filter has no room for one more item
     ClosedError                       the cache was closed
     ForkedStoreError                  the handle was inherited through fork
     ReentrantCallError (RuntimeError)  called from inside a write of this thread
@@ -55,6 +56,10 @@ class CacheFullError(HyperCacheError):
     """Refuse a write for which the limits leave no room; nothing was written."""
 
 
+class FilterFullError(HyperCacheError):
+    """Refuse an item that a filter has no room for; the filter is as it was."""
+
+
 class ClosedError(HyperCacheError):
     """Refuse an operation on a closed cache or engine."""
 
@@ -90,10 +95,17 @@ class UnsupportedFormatError(HyperCacheError):
         )
 
 
+_ADVICE = (
+    "nothing was changed: keep a copy of the directory, then run `hypercache check` "
+    "or `hypercache-recover` on it"
+)
+
+
 class CorruptionError(HyperCacheError):
     """Report damage to data that should be there; nothing was changed.
 
-    ``offset`` (bytes), ``lsn`` and ``key`` are None where they are not known.
+    ``offset`` (bytes), ``lsn`` and ``key`` are None where they are not known;
+    ``advice`` is what to do next, for what is no store.
     """
 
     def __init__(
@@ -104,6 +116,7 @@ class CorruptionError(HyperCacheError):
         offset: int | None = None,
         lsn: int | None = None,
         key: bytes | None = None,
+        advice: str = _ADVICE,
     ) -> None:
         self.path, self.reason = path, reason
         self.offset, self.lsn, self.key = offset, lsn, key
@@ -111,10 +124,7 @@ class CorruptionError(HyperCacheError):
         where += [f"offset {offset}"] if offset is not None else []
         where += [f"LSN {lsn}"] if lsn is not None else []
         where += [f"key {key!r}"] if key is not None else []
-        super().__init__(
-            f"{', '.join(where)}: {reason}; nothing was changed: keep a copy of the "
-            "directory, then run `hypercache check` or `hypercache-recover` on it"
-        )
+        super().__init__(f"{', '.join(where)}: {reason}; {advice}")
 
 
 class StorageError(HyperCacheError):

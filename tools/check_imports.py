@@ -86,6 +86,8 @@ MODULES = {
     "arguments": Place("cache"),
     "sweeper": Place("cache"),
     "transaction": Place("cache"),
+    "expiry": Place("cache"),
+    "filter": Place("cache", ("arguments",)),
     "eviction.*": Place("format"),
     "engines": Place(
         "engines",
@@ -376,6 +378,8 @@ MODULES = {
     "codec": Place("format", ("attributes", "failures", "packing", "serializers")),
     "serializers": Place("format", ("packing", "failures")),
     "packing": Place("format", ("exttypes", "failures")),
+    "cuckoo": Place("format"),
+    "filter_format": Place("format", ("cuckoo",)),
     "exttypes": Place("format"),
     "failures": Place("format"),
     "metafile": Place("storage", ("storage.*",)),
