@@ -86,7 +86,6 @@ MODULES = {
     "arguments": Place("cache"),
     "sweeper": Place("cache"),
     "transaction": Place("cache"),
-    "expiry": Place("cache"),
     "filter": Place("cache", ("arguments",)),
     "eviction.*": Place("format"),
     "engines": Place(

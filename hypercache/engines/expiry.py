@@ -114,5 +114,19 @@ class ExpiryHand:
         )
 
 
+class Listed:
+    """Hand out keys that are known already, then what another finds."""
+
+    def __init__(self, keys: list[bytes], then: Finder) -> None:
+        self._keys, self._then = keys, then
+
+    def due(self, limit: int) -> Due:
+        """Return the next keys, at most so many."""
+        if not self._keys:
+            return self._then.due(limit)
+        keys, self._keys = self._keys[:limit], self._keys[limit:]
+        return Due(keys, False)
+
+
 def _is_past(due_ms: int | None, now_ms: float) -> bool:
     return due_ms is not None and due_ms <= now_ms

@@ -13,7 +13,7 @@ from hypercache.engines import auditing, backup_helper, merging, opening
 from hypercache.engines.base import CheckReport, EngineStats, Entry
 from hypercache.engines.checkpointer import Checkpointer
 from hypercache.engines.disk_limits import BelowMemtable, maybe_disk_capacity
-from hypercache.engines.expiry import ExpiryHand, Finder
+from hypercache.engines.expiry import ExpiryHand, Finder, Listed
 from hypercache.engines.logged import LoggedEngine
 from hypercache.engines.read_cache import ReadCache
 from hypercache.engines.slots import ABSENT, Absent, Slot, slot_of
@@ -216,7 +216,11 @@ class HybridEngine(LoggedEngine):
         )
 
     def _finder(self, *, whole: bool) -> Finder:
-        return ExpiryHand(self._below, self.now_ms) if whole else self._hand
+        if not whole:
+            return self._hand
+        slots = self._memtable.slots().items()
+        expiring = [key for key, slot in slots if isinstance(slot, tuple)]
+        return Listed(expiring, ExpiryHand(self._below, self.now_ms))
 
     def _limit(self) -> None:
         options, memtable = self._options, self._memtable
