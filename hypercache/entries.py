@@ -7,6 +7,7 @@ is shown while these hold. Records that the cache keeps for itself never are.
 from __future__ import annotations
 
 import random
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import timedelta
 from typing import Any, NamedTuple
@@ -20,12 +21,15 @@ from hypercache.engines.base import Delete, Entry, KeyOp, Put, StorageEngine
 from hypercache.errors import DeserializationError
 from hypercache.handle import StoreHandle
 from hypercache.hooks import Hooks, ToldEngine
+from hypercache.latency import Histogram
 from hypercache.transaction import TransactionView
 
 Key = str | bytes
 Ttl = float | timedelta | None
 Tags = Iterable[Key]
 MISSING: Any = object()
+NOTHING: Any = {}.get  # finds nothing, in one call of C
+_IGNORE: Any = deque(maxlen=0).append
 _NOTHING = Attributes()
 _FRONTS = (Attributed, Record)
 
@@ -61,7 +65,8 @@ class Entries(StoreHandle):
         self._default_ttl_ms = settings.default_ttl_ms
         self._is_swept = not settings.sweeps
         self._attributed = False  # whether an entry with attributes was seen
-        self._hits = self._misses = 0
+        self._hits = self._misses = self._reads = self._sets = 0
+        self._get_times, self._set_times = Histogram(), Histogram()
         self._serve(engine)
 
     def _put(
@@ -254,11 +259,12 @@ class Entries(StoreHandle):
             told: Any = ToldEngine(engine, self._settings.hooks)
             engine = told
         self._engine = self._whole = engine  # a transaction takes the place of one
-        codec, self._looks_again = self._settings.codec, engine.keeps_objects
+        codec = self._settings.codec
         self._codec = codec = codec.in_ram() if engine.keeps_objects else codec
         self._encode, self._decode_bytes = codec.encode, codec.decode
         self._kept, self._form = codec.kept, codec.form
-        self._note_access, self._find = engine.access_hook(), engine.fast_find()
+        self._note_access = engine.access_hook() or _IGNORE
+        self._find = engine.maybe_find() or NOTHING
         self._attributed = False
         if not self._is_swept and engine.may_expire:
             self._begin_to_sweep()

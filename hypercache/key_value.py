@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import fields
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar, overload
 
@@ -11,9 +12,11 @@ from hypercache import arguments, reserved
 from hypercache import tags as tagging
 from hypercache.arguments import key_bytes
 from hypercache.attributes import Attributes
+from hypercache.cache_stats import CacheStats
 from hypercache.engines.base import Delete, KeyOp, Put, Touch
-from hypercache.entries import MISSING, Entries, Key, Shown, Tags, Ttl
+from hypercache.entries import MISSING, NOTHING, Entries, Key, Shown, Tags, Ttl
 from hypercache.ops import check_key
+from hypercache.storage import ticks_ns
 from hypercache.transaction import TransactionView
 
 if TYPE_CHECKING:
@@ -24,6 +27,8 @@ if TYPE_CHECKING:
 else:
     V = TypeVar("V")
 D = TypeVar("D")
+# One in so many, plus one, is timed; powers of two, less one, so that one & tells.
+_HITS_PER_SAMPLE, _READS_PER_SAMPLE, _SETS_PER_SAMPLE = 255, 63, 63
 _SLACK = 100  # a ttl is refreshed where the expiry moves by one in so many
 
 
@@ -46,6 +51,8 @@ class KeyValues(Entries, Generic[V]):
         """
         if tags != ():
             return self._store_tagged({key: value}, ttl, tags)
+        began_ns = 0 if self._sets & _SETS_PER_SAMPLE else ticks_ns()
+        self._sets += 1
         encode = self._encode
         data = encode(value)
         if type(key) is not bytes:
@@ -53,18 +60,22 @@ class KeyValues(Entries, Generic[V]):
         if key < reserved.LOWEST_FREE:
             reserved.refuse(key)
         if ttl is None and not self._default_ttl_ms:
-            return self._engine.put(key, data)
-        return self._engine.put(key, data, self._expires_at_ms(ttl))
+            lsn = self._engine.put(key, data)
+        else:
+            lsn = self._engine.put(key, data, self._expires_at_ms(ttl))
+        if began_ns:
+            self._set_times.note(ticks_ns() - began_ns)
+        return lsn
 
     @overload
     def get(
-        self, key: Key, default: None = None, *, refresh_ttl: Ttl = None
+        self, key: Key, default: None = None, refresh_ttl: Ttl = None
     ) -> V | None: ...
 
     @overload
-    def get(self, key: Key, default: D, *, refresh_ttl: Ttl = None) -> V | D: ...
+    def get(self, key: Key, default: D, refresh_ttl: Ttl = None) -> V | D: ...
 
-    def get(self, key: Key, default: Any = None, *, refresh_ttl: Ttl = None) -> Any:
+    def get(self, key: Key, default: Any = None, refresh_ttl: Ttl = None) -> Any:
         """Return the value, or `default` for a key that is absent or expired.
 
         With `refresh_ttl` it lives on for so long from now; a write, made only where
@@ -74,38 +85,50 @@ class KeyValues(Entries, Generic[V]):
             CorruptionError: the stored value is damaged.
             DeserializationError: another serializer wrote it.
         """
-        # As few calls as can be: they are what a hit in RAM costs.
-        try:
-            name: Any = key.encode() if type(key) is str else key
-            data: Any = self._find(name)
-        except (UnicodeEncodeError, TypeError):
-            name = key_bytes(key)  # says what is wrong with it, if it is the key
-            data = self._engine.get(name)
-        if refresh_ttl is not None:
-            self._refresh(name, refresh_ttl)
-        elif type(data) in self._kept:
-            if self._note_access is not None:
+        # What a hit in RAM costs: no call more than these, and none with a keyword.
+        if refresh_ttl is None:
+            try:
+                name: Any = key.encode() if type(key) is str else key
+                data = self._find(name)
+            except (UnicodeEncodeError, TypeError):
+                return self._read(key_bytes(key), None, default)
+            if type(data) in self._kept:
                 self._note_access(name)
-            # No thread gets its turn inside this line, where there is a GIL.
-            self._hits += 1
-            return data
-        return self._read(name, data, default)
+                # No thread gets its turn between load and store, where there is a GIL.
+                self._hits = hits = self._hits + 1
+                if hits & _HITS_PER_SAMPLE:
+                    return data
+                return self._get_again(name, default)
+            return self._read(name, data, default)
+        self._refresh(key_bytes(key), refresh_ttl)
+        return self._read(key_bytes(key), None, default)
 
-    def _read(self, key: bytes, data: Any, default: Any) -> Any:
-        """Return the value that is found, which is not just what `_find` returned."""
-        if self._looks_again and type(data) is not self._form:
-            data = self._engine.get(key_bytes(key))
-        if data is None:
-            check_key(key_bytes(key))
-            self._misses += 1
-            return default
-        value = self._decode(key, data)
+    def _get_again(self, key: bytes, default: Any) -> Any:
+        """Time a hit that is like the last one, and is not counted."""
+        began_ns = ticks_ns()
+        data = self.get(key, default)
+        self._get_times.note(ticks_ns() - began_ns)
+        self._hits -= 1
+        return data
+
+    def _read(self, key: Any, data: Any, default: Any) -> Any:
+        """Return the value where that takes more than `_find`."""
+        self._reads += 1
+        began_ns = 0 if self._reads & _READS_PER_SAMPLE else ticks_ns()
+        if type(key) is not bytes:
+            key = key_bytes(key)
+        if type(data) is not self._form:
+            data = self._engine.get(key)
+        value = MISSING if data is None else self._decode(key, data)
         if value is MISSING:
+            check_key(key)
             self._misses += 1
-            return default
-        if self._note_access is not None:
+            value = default
+        else:
             self._note_access(key)
-        self._hits += 1
+            self._hits += 1
+        if began_ns:
+            self._get_times.note(ticks_ns() - began_ns)
         return value
 
     def _refresh(self, key: bytes, ttl: Ttl) -> None:
@@ -218,6 +241,17 @@ class KeyValues(Entries, Generic[V]):
             return None
         return max(0.0, ends_at_ms - self._engine.now_ms()) / 1000
 
+    def stats(self) -> CacheStats:
+        """Return the numbers of this moment."""
+        engine = self._engine.stats()
+        return CacheStats(
+            **{field.name: getattr(engine, field.name) for field in fields(engine)},
+            hits=self._hits,
+            misses=self._misses,
+            get_latency=self._get_times.latency(),
+            set_latency=self._set_times.latency(),
+        )
+
     # Many keys
 
     def get_many(self, keys: Iterable[Key]) -> dict[Key, V]:
@@ -235,9 +269,8 @@ class KeyValues(Entries, Generic[V]):
             if name in found
         }
         shown = {key: value for key, value in values.items() if value is not MISSING}
-        if self._note_access is not None:
-            for key in shown:
-                self._note_access(names[key])
+        for key in shown:
+            self._note_access(names[key])
         self._hits += len(shown)
         self._misses += len(names) - len(shown)
         return shown
@@ -337,13 +370,13 @@ class KeyValues(Entries, Generic[V]):
             TransactionError: sync, checkpoint, check or close inside the block.
         """
         with self._engine.exclusive():
-            below = self._engine
+            below, find = self._engine, self._find
             view = TransactionView(below)
-            self._engine, self._find = view, view.fast_find()
+            self._engine, self._find = view, NOTHING
             try:
                 yield self
-                self._engine, self._find = below, below.fast_find()
+                self._engine, self._find = below, find
                 view.commit()
             finally:
-                self._engine, self._find = below, below.fast_find()
+                self._engine, self._find = below, find
                 view.end()

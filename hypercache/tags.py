@@ -74,7 +74,7 @@ def generations(
 def are_current(
     engine: StorageEngine,
     noted: Generations,
-    note_access: Callable[[bytes], None] | None,
+    note_access: Callable[[bytes], object],
 ) -> bool:
     """Tell whether the generations that an entry notes are still those of its tags."""
     for tag, generation in noted:
@@ -82,6 +82,5 @@ def are_current(
         data = engine.get(key)
         if data is None or data[-GENERATION_BYTES:] != generation:
             return False
-        if note_access is not None:
-            note_access(key)
+        note_access(key)
     return True

@@ -71,12 +71,24 @@ MODULES = {
     "leases": Place("cache", ("reserved",)),
     "single_flight": Place("cache"),
     "key_value": Place(
-        "cache", ("arguments", "entries", "reserved", "tags", "transaction")
+        "cache",
+        ("arguments", "cache_stats", "entries", "reserved", "tags", "transaction"),
     ),
+    "cache_stats": Place("cache", ("latency",)),
+    "latency": Place("cache"),
     "hooks": Place("cache", ("reserved",)),
     "entries": Place(
         "cache",
-        ("arguments", "handle", "hooks", "reserved", "sweeper", "tags", "transaction"),
+        (
+            "arguments",
+            "handle",
+            "hooks",
+            "latency",
+            "reserved",
+            "sweeper",
+            "tags",
+            "transaction",
+        ),
     ),
     "tags": Place("cache", ("arguments", "reserved")),
     "reserved": Place("cache"),

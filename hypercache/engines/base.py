@@ -222,13 +222,14 @@ class StorageEngine(ABC):
     has_other_writers = False  # whether other processes may write to the store, too
     keeps_objects = False  # whether a value need not be bytes, because it stays in RAM
 
-    def fast_find(self) -> Callable[[bytes], object]:
-        """Return what is called with each key that is read; asked for once.
+    def maybe_find(self) -> Callable[[bytes], object] | None:
+        """Return what finds most keys in one call, None where nothing does.
 
-        What it returns is the value, or None, or anything else of which `get` knows
-        more. It need not notice that the store was closed if it returns None then.
+        Only where `keeps_objects`. What it returns is the value, or anything else, such
+        as None, of which `get` knows more. Asked for once; once the store is closed it
+        finds nothing.
         """
-        return self.get
+        return None
 
     def access_hook(self) -> Callable[[bytes], None] | None:
         """Return what is to be called with each key that was found by a read.

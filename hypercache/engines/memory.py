@@ -58,7 +58,7 @@ class MemoryEngine(StorageEngine):
         entry = self._live(slot)
         return entry.value if entry else None
 
-    def fast_find(self) -> Callable[[bytes], object]:
+    def maybe_find(self) -> Callable[[bytes], object]:
         """Return the table's own look-up; it finds nothing once this is closed."""
         return self._table.get
 
