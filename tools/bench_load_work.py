@@ -15,7 +15,7 @@ ZIPF_EXPONENT = 0.99
 
 def uniform_work(count: int, get_count: int, seed: int) -> Work:
     """Return `count` sets of different, uniformly random keys."""
-    rng = random.Random(seed)  # noqa: S311 - a load, no secret
+    rng = random.Random(seed)
     keys = _keys(rng, count)
     return Work("uniform", keys, _values(rng, count), rng.choices(keys, k=get_count))
 
@@ -25,7 +25,7 @@ def zipf_work(count: int, get_count: int, seed: int) -> Work:
 
     The gets are uniform over the keys that were set.
     """
-    rng = random.Random(seed)  # noqa: S311 - a load, no secret
+    rng = random.Random(seed)
     population = _keys(rng, max(count // 2, 1))
     weights = [rank**-ZIPF_EXPONENT for rank in range(1, len(population) + 1)]
     sums = list(accumulate(weights))

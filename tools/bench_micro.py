@@ -120,7 +120,7 @@ def main() -> None:
     parser.add_argument("--only", help="measure only the subject of this name")
     arguments = parser.parse_args()
     keys = [b"%016d" % number for number in range(arguments.keys)]
-    random.Random(arguments.seed).shuffle(keys)  # noqa: S311 - an order, no secret
+    random.Random(arguments.seed).shuffle(keys)
     print(f"{platform.python_implementation()} {platform.python_version()}, ", end="")
     print(f"{os.cpu_count()} cores, {arguments.keys} keys in random order, ", end="")
     print(f"median of {arguments.rounds} interleaved rounds, seed {arguments.seed}")

@@ -95,7 +95,7 @@ def main() -> int:
     if shutil.which("redis-server") is None:
         print("skipped: redis-server is not installed")
         return 0
-    rng = random.Random(given.seed)  # noqa: S311 - repeatable, not secret
+    rng = random.Random(given.seed)
     keys = [rng.randbytes(16) for _ in range(given.keys)]
     times: dict[str, list[float]] = {}
     with tempfile.TemporaryDirectory(prefix="open-") as name:

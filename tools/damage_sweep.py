@@ -135,7 +135,7 @@ def sweep(
     """
     table, done, began = Table(), 0, time.monotonic()
     mixed = list(work)
-    random.Random(1).shuffle(mixed)  # noqa: S311 - what is done is a fair sample
+    random.Random(1).shuffle(mixed)
     pieces = [mixed[n : n + PIECE] for n in range(0, len(mixed), PIECE)]
     running: dict[Connection, Sequence[Trial]] = {}
     said = began

@@ -123,7 +123,7 @@ def _damaged(data: bytes, kind: str, number: int) -> bytes:
         "cut": lambda: data[:number],
         "zeros": lambda: data[:number] + bytes(len(data) - number),
         "zeros-behind": lambda: data + bytes(number),
-        "garbage-behind": lambda: data + random.Random(number).randbytes(number),  # noqa: S311
+        "garbage-behind": lambda: data + random.Random(number).randbytes(number),
         "double": lambda: data + data[len(data) - number :],
     }
     return tails[kind]()
@@ -134,7 +134,7 @@ def _with_page(data: bytes, kind: str, number: int) -> bytes:
     page = {
         "page-of-zeros": bytes(PAGE_BYTES),
         "page-of-ones": b"\xff" * PAGE_BYTES,
-        "page-of-noise": random.Random(number).randbytes(PAGE_BYTES),  # noqa: S311
+        "page-of-noise": random.Random(number).randbytes(PAGE_BYTES),
         "page-inverted": bytes(byte ^ 0xFF for byte in data[start:end]),
     }[kind]
     return data[:start] + page + data[end:]

@@ -28,7 +28,7 @@ WIDTH = 60
 
 def work(engine: str, path: str, keys: int, sets: int, seed: int) -> None:
     """Overwrite; print one line of JSON when done."""
-    rng = random.Random(seed)  # noqa: S311 - repeatable, not secret
+    rng = random.Random(seed)
     names = [rng.randbytes(KEY_BYTES) for _ in range(keys)]
     order = rng.choices(names, k=min(sets, 1_000_000))
     value = bytes(VALUE_BYTES)

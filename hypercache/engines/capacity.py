@@ -39,12 +39,14 @@ class Charges:
     Attributes:
         entry_bytes: what a key and its slot take, 0 for one that is absent.
         each_bytes: what else an entry takes, whatever is in it.
-        tables_bytes: what the tables take that hold the entries, with a policy's.
+        tables_bytes: what the tables of a policy take, and others like them.
+        table: the dict that holds the entries, None if that is not charged.
     """
 
     entry_bytes: Callable[[bytes, Slot], int]
     each_bytes: int = 0
     tables_bytes: Callable[[EvictionPolicy | None], int] = lambda _policy: 0
+    table: Callable[[], Mapping[bytes, Slot]] | None = None
 
 
 def charges_in_ram(
@@ -54,9 +56,9 @@ def charges_in_ram(
 
     def tables_bytes(policy: EvictionPolicy | None) -> int:
         own = 0 if policy is None else policy.overhead_bytes()
-        return own + sys.getsizeof(table()) + expiry.overhead_bytes()
+        return own + expiry.overhead_bytes()
 
-    return Charges(costs.entry_bytes, tables_bytes=tables_bytes)
+    return Charges(costs.entry_bytes, tables_bytes=tables_bytes, table=table)
 
 
 def limits_of(options: Options) -> Limits | None:
@@ -115,6 +117,7 @@ class Capacity:
         self._entry_bytes = charges.entry_bytes
         self.count = self.payload_bytes = self._tables_bytes = 0
         self.evicted_count = 0
+        self._dict_cost, self._dict_bytes = costs.DictCost(), 0
         self._unseen = 0  # changes since the tables were asked for their sizes
         self._empty_bytes = self._now_bytes()
         # What the last call has decided, and what that changes.
@@ -131,7 +134,7 @@ class Capacity:
     @property
     def metadata_bytes(self) -> int:
         """Return what the bookkeeping of all entries takes."""
-        return self._tables_bytes + self.count * self._charges.each_bytes
+        return self._bookkeeping_bytes(self.count)
 
     @property
     def used_bytes(self) -> int:
@@ -254,11 +257,19 @@ class Capacity:
             victims.append(victim)
 
     def _lacks(self, more_count: int, more_bytes: int) -> bool:
-        return (
-            self.count + more_count > self._max_items
-            or self.used_bytes + more_bytes + more_count * self._charges.each_bytes
-            > self._max_bytes
-        )
+        count = self.count + more_count
+        if count > self._max_items:
+            return True
+        used_bytes = self.payload_bytes + self._bookkeeping_bytes(count)
+        return used_bytes + more_bytes > self._max_bytes
+
+    def _bookkeeping_bytes(self, count: int) -> int:
+        if self._charges.table is None:
+            return self._tables_bytes + count * self._charges.each_bytes
+        # Twice: when it is made anew, there are two of them. What is asked for is how
+        # large it will be then, so that a leap is known before it is made.
+        anew = self._dict_cost.of(count)
+        return self._tables_bytes + max(anew, self._dict_bytes) + anew
 
     def _evict(self) -> bytes | None:
         """Return a key that is there, expired or chosen by the policy; it is gone."""
@@ -324,6 +335,8 @@ class Capacity:
     def _measure(self) -> None:
         self._unseen = 0
         self._tables_bytes = max(0, self._now_bytes() - self._empty_bytes)
+        if self._charges.table is not None:
+            self._dict_bytes = sys.getsizeof(self._charges.table())
 
     def _now_bytes(self) -> int:
         return self._charges.tables_bytes(self._policy)

@@ -76,8 +76,9 @@ class Ghosts:
         return (self.count - (slot >> 1)) % _STAMPS
 
     def _grow(self) -> None:
-        old = [slot for slot in self._slots if slot and self._age(slot) < self.reach]
+        old = self._slots
         # Even, because the two places of a key are those of a pair.
-        self._slots = array("Q", bytes(16 * (self.reach + _FIRST_SLOTS)))
+        self._slots = array("Q", [0]) * (2 * (self.reach + _FIRST_SLOTS))
         for slot in old:
-            self._place(slot >> 32, slot & 0xFFFFFFFF)
+            if slot and self._age(slot) < self.reach:
+                self._place(slot >> 32, slot & 0xFFFFFFFF)

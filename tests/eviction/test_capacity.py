@@ -93,9 +93,9 @@ def test_a_large_value_evicts_as_many_small_ones_as_it_takes():
     table = Table(max_bytes=100_000, eviction="lru")
     for n in range(1000):
         table.write({b"%d" % n: bytes(100)})
-    assert 95_000 < table.capacity.used_bytes <= 100_000
+    assert 80_000 < table.capacity.used_bytes <= 100_000
     table.write({b"large": bytes(20_000)})
-    assert 95_000 < table.capacity.used_bytes <= 100_000
+    assert 80_000 < table.capacity.used_bytes <= 100_000
 
 
 def test_what_a_batch_stores_again_is_not_evicted():
