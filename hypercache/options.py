@@ -60,8 +60,8 @@ class Options:
             replays in well under a second.
         compact_min_bytes: length below which an append-only log is never compacted
             by itself.
-        memory_bytes: budget of the hybrid engine's read cache, not counting what
-            the log still holds.
+        memory_bytes: what the hybrid engine may hold in RAM: what the log still has,
+            what is being folded, the read cache, and what it maps of its files.
         map_bytes: first size of the LMDB map; it doubles whenever it is full.
         fold_batch: entries per LMDB transaction of a checkpoint; a helper process
             takes ten times as many.
@@ -81,7 +81,7 @@ class Options:
     segment_bytes: int = 64 * MIB
     checkpoint_bytes: int = 32 * MIB
     compact_min_bytes: int = 64 * MIB
-    memory_bytes: int = 64 * MIB
+    memory_bytes: int = 256 * MIB
     map_bytes: int = 1024 * MIB
     fold_batch: int = 2_000
     read_only: bool = False
@@ -132,7 +132,7 @@ class Options:
             checkpoint_bytes=at_least("checkpoint_bytes", checkpoint_bytes, 4 * KIB),
             compact_min_bytes=at_least("compact_min_bytes", compact_min_bytes, 4 * KIB),
             memory_bytes=at_least(
-                "memory_bytes", 64 * MIB if memory_bytes is None else memory_bytes, 0
+                "memory_bytes", 256 * MIB if memory_bytes is None else memory_bytes, 0
             ),
             map_bytes=at_least("map_bytes", map_bytes, 64 * KIB),
             fold_batch=at_least("fold_batch", fold_batch, 1),

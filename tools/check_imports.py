@@ -135,6 +135,7 @@ MODULES = {
     "engines.checkpointer": Place(
         "engines",
         (
+            "engines.memory_budget",
             "engines.fold_helper",
             "engines.lmdb_store",
             "engines.lmdb_trust",
@@ -177,6 +178,7 @@ MODULES = {
     "engines.durable_memory": Place(
         "engines",
         (
+            "engines.memory_budget",
             "engines.expiry",
             "engines.capacity",
             "engines.aof_audit",
@@ -199,6 +201,7 @@ MODULES = {
     "engines.hybrid": Place(
         "engines",
         (
+            "engines.memory_budget",
             "engines.expiry",
             "engines.disk_limits",
             "engines.auditing",
@@ -216,6 +219,7 @@ MODULES = {
     "engines.key_runs": Place("engines", ("engines.envelope",)),
     "engines.lmdb_batch": Place("engines", ("engines.envelope",)),
     "engines.lmdb_env": Place("engines"),
+    "engines.lmdb_errors": Place("engines"),
     "engines.lmdb_layout": Place("engines"),
     "engines.lmdb_pages": Place("engines", ("engines.lmdb_layout",)),
     "engines.lmdb_reader": Place(
@@ -242,6 +246,7 @@ MODULES = {
     "engines.lmdb_store": Place(
         "engines",
         (
+            "engines.lmdb_errors",
             "engines.envelope",
             "engines.key_runs",
             "engines.lmdb_batch",
@@ -347,6 +352,7 @@ MODULES = {
     "engines.refusals": Place("engines"),
     "engines.registered": Place("engines", ("engines.base",)),
     "engines.replay_helper": Place("engines", ("engines.helper",)),
+    "engines.memory_budget": Place("engines", ("engines.costs",)),
     "engines.reports": Place("engines"),
     "engines.shared_store": Place(
         "engines",
@@ -402,6 +408,7 @@ MODULES = {
     "read_file": Place("storage", ("os_errors",)),
     "os_errors": Place("storage"),
     "liveness": Place("storage"),
+    "mapped_pages": Place("storage"),
     "locking": Place("storage", ("os_errors",)),
     "mounts": Place("storage"),
     "paths": Place("storage"),

@@ -61,6 +61,7 @@ ALLOWED = (
     Allowed("storage/", SEAM, "the seam itself, as a package"),
     Allowed("locking.py", SEAM, "the part of the seam that locks a directory"),
     Allowed("os_file.py", SEAM, "the part of the seam that writes a file"),
+    Allowed("mapped_pages.py", SEAM, "the part of the seam that gives pages back"),
     Allowed("liveness.py", SEAM, "the part of the seam that looks for processes"),
     Allowed(
         "read_file.py",
@@ -69,6 +70,7 @@ ALLOWED = (
     ),
     Allowed("testing/killing.py", ("os.fork",), "kills a process with a store in it"),
     Allowed("engines/lmdb_store.py", ("lmdb",), "LMDB does its own I/O, behind here"),
+    Allowed("engines/lmdb_errors.py", ("lmdb",), "maps the errors of LMDB"),
     Allowed(
         "engines/lmdb_env.py", ("lmdb", "os.stat"), "opens the files of LMDB, each once"
     ),

@@ -12,7 +12,7 @@ import logging
 import threading
 from collections.abc import Generator, Iterator
 
-from hypercache.engines import fold_helper, lmdb_trust
+from hypercache.engines import fold_helper, lmdb_trust, memory_budget
 from hypercache.engines.lmdb_store import LmdbStore
 from hypercache.engines.memtable import Memtable
 from hypercache.engines.read_cache import ReadCache
@@ -55,12 +55,18 @@ class Checkpointer(Upkeep):
         self._directory_lock = directory_lock
         self.damaged = False
         self._folding_bytes = 0  # of the log, under way to LMDB
+        self._frozen_lsn = self._log.marker.checkpoint_lsn
         super().__init__(self._commit.state, clock, self._options.maintenance)
         self._log.on_seal = self.look
         self.look()  # what the last process left may be due already
 
     def is_due(self) -> bool:
-        """Tell whether the log is long enough, see `Options.checkpoint_bytes`."""
+        """Tell whether the log is long enough, or the memtable large enough.
+
+        See `Options.checkpoint_bytes` and `Options.memory_bytes`.
+        """
+        if self._memtable_is_full():
+            return True
         shortest = self._options.checkpoint_bytes
         waiting_bytes = self._log.sealed_bytes - self._folding_bytes
         if waiting_bytes < shortest:
@@ -68,6 +74,15 @@ class Checkpointer(Upkeep):
         info = self._storage.info(self._paths.lmdb_data)
         share = info.size_bytes // _LMDB_SHARE if info else 0
         return waiting_bytes >= min(share, _LONGEST * shortest)
+
+    def _memtable_is_full(self) -> bool:
+        most = memory_budget.memtable_bytes(self._options)
+        estimate = memory_budget.estimate_memtable_bytes(
+            len(self._memtable.active),
+            self._log.appended_lsn() - self._frozen_lsn,
+            self._log.sealed_bytes - self._folding_bytes,
+        )
+        return estimate >= most
 
     def steps(self, in_process: bool) -> Iterator[int]:
         """Make a checkpoint of everything appended."""
@@ -84,6 +99,7 @@ class Checkpointer(Upkeep):
                 return
             folded = self._memtable.freeze()
             self._folding_bytes = self._log.sealed_bytes
+            self._frozen_lsn = self._log.appended_lsn()
         try:
             reached_lsn = yield from self._fold(marker, in_process)
             with self._engine_lock:

@@ -15,6 +15,7 @@ from hypercache.engines import (
     auditing,
     backup_helper,
     identity,
+    memory_budget,
     memory_table,
     replay_helper,
 )
@@ -52,6 +53,8 @@ class DurableMemoryEngine(LoggedEngine):
         clock: Clock | None = None,
     ) -> None:
         self._storage = storage or OsStorage()
+        if options.max_bytes is not None:
+            options = memory_budget.in_short_segments(options, options.max_bytes)
         paths = StorePaths(path.rstrip("/") or "/")
         lock = identity.claim_directory(self._storage, paths, options)
         try:

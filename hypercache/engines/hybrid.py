@@ -9,7 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from hypercache.engines import auditing, backup_helper, merging, opening
+from hypercache.engines import (
+    auditing,
+    backup_helper,
+    memory_budget,
+    merging,
+    opening,
+)
 from hypercache.engines.base import CheckReport, EngineStats, Entry
 from hypercache.engines.checkpointer import Checkpointer
 from hypercache.engines.disk_limits import BelowMemtable, maybe_disk_capacity
@@ -40,12 +46,14 @@ class HybridEngine(LoggedEngine):
         clock: Clock | None = None,
     ) -> None:
         self._storage = storage or OsStorage()
+        options = memory_budget.in_short_segments(options, options.memory_bytes)
         paths = StorePaths(path.rstrip("/") or "/")
         opened = opening.open_store(self._storage, paths, options)
         self._uuid, self._wal = opened.uuid, opened.log
         self._store, self._memtable = opened.store, opened.memtable
         self._recovery = opened.recovery
-        self._cache = ReadCache(options.memory_bytes)
+        self._cache = ReadCache(memory_budget.read_cache_bytes(options))
+        self._store.keep_resident(memory_budget.mapped_bytes(options))
         super().__init__(
             paths,
             options,

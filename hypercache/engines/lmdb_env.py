@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 
 import lmdb
 
+from hypercache import mapped_pages
 from hypercache.errors import ForkedStoreError
 from hypercache.paths import LMDB_DATA
 
@@ -24,6 +25,8 @@ from hypercache.paths import LMDB_DATA
 # be changed under a reader.
 _READER_MAP_BYTES = 1 << 40 if sys.maxsize > 1 << 32 else 1 << 28
 _NO_TABLE = "no reader locks"
+# A look at a leaf maps its neighbours, too, and so does one at a long value elsewhere.
+_LOOK_BYTES = 2 * mapped_pages.FAULT_BYTES
 _BEGIN_LIMIT = 100  # the file may be grown again while its size is adopted
 
 _Identity = tuple[int, int]
@@ -77,6 +80,8 @@ class LmdbEnv:
 
     `map_lock` is held while the map is looked at without a `Moment`, because growing it
     unmaps it. Reentrant, for a signal handler that reads while its thread does.
+    `keep_bytes`: what may have been looked at before the pages of the map are given
+    back, None for any amount.
     `keeps_moments`: writers spare the pages of a moment that is looked at.
     """
 
@@ -94,6 +99,9 @@ class LmdbEnv:
         self._copying = threading.Lock()
         self._moments: weakref.WeakSet[Moment] = weakref.WeakSet()
         self._user_count = 1
+        self.keep_bytes: int | None = None
+        self._touched_bytes = 0
+        self._mapped: list[mapped_pages.Mapped] | None = None
         self.env: Any = None
         self.data: Any = None
         self.meta: Any = None
@@ -123,7 +131,24 @@ class LmdbEnv:
     def resize(self, map_bytes: int) -> None:
         """Change the size of the map; 0 adopts that of the file."""
         with self.map_lock, self._moments_aside():
+            self._mapped = None
             self.env.set_mapsize(map_bytes)
+
+    def touched(self, size_bytes: int) -> None:
+        """Note that so much of the map was looked at; called under `map_lock`."""
+        if self.keep_bytes is None:
+            return
+        self._touched_bytes += size_bytes + _LOOK_BYTES
+        if self._touched_bytes > self.keep_bytes:
+            self._give_back()
+
+    def _give_back(self) -> None:
+        self._touched_bytes = 0
+        if self._mapped is None:
+            # Known until the map moves, which takes `map_lock`: see `give_back`.
+            self._mapped = mapped_pages.maybe_mapped(f"{self._path}/{LMDB_DATA}")
+        if not all(map(mapped_pages.give_back, self._mapped)):
+            self.keep_bytes = None
 
     def moment(self) -> Moment:
         """Hold what is there now, also while others write."""
@@ -164,11 +189,13 @@ class LmdbEnv:
             for identity in [key for key, value in _open.items() if value is self]:
                 del _open[identity]
             with self._copying:
+                self._mapped = None
                 self.env.close()
 
     def _reopen(self, map_bytes: int, mode: Mode) -> None:
         before = self.mode
         with self._moments_aside():
+            self._mapped = None
             self.env.close()
             try:
                 self._open_files(map_bytes, mode)
@@ -185,6 +212,7 @@ class LmdbEnv:
         create: bool = False,
         examine: Callable[[Any], None] = _pass,
     ) -> None:
+        self._mapped = None
         env = _opened(self._path, map_bytes, mode, create=create)
         try:
             examine(env)

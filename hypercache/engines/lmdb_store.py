@@ -19,16 +19,14 @@ from hypercache.engines import envelope, key_runs, lmdb_pages
 from hypercache.engines.envelope import Head, Stored
 from hypercache.engines.lmdb_batch import StoreState, WriteBatch, read_state, verified
 from hypercache.engines.lmdb_env import Mode, open_env
+from hypercache.engines.lmdb_errors import disk_full, mapped_error
 from hypercache.errors import (
     ClosedError,
     CorruptionError,
-    DiskFullError,
-    HyperCacheError,
     StorageError,
-    UnsupportedFormatError,
 )
+from hypercache.mapped_pages import FAULT_BYTES
 from hypercache.ops import KeyOp
-from hypercache.os_errors import NO_SPACE
 from hypercache.paths import LMDB_DATA
 from hypercache.storage import Storage
 
@@ -37,31 +35,12 @@ __all__ = ["LmdbStore", "StoreState", "disk_full", "mapped_error"]
 _ResultT = TypeVar("_ResultT")
 # An LMDB key, the bytes under it, and what a look-up of the key finds.
 Walked = tuple[bytes, bytes, bytes | None]
+_PAGE_BYTES = 4096
 _STEP_COUNT = 512  # entries, and bytes, that one read transaction of a scan collects
 _STEP_BYTES = 4 << 20
-
-DAMAGE: tuple[type[lmdb.Error], ...] = (
-    lmdb.BadChecksumError,
-    lmdb.CorruptedError,
-    lmdb.CursorFullError,
-    lmdb.InvalidError,
-    lmdb.PageFullError,
-    lmdb.PageNotFoundError,
-    lmdb.PanicError,
-    lmdb.ProblemError,
-    lmdb.IncompatibleError,
-    lmdb.BadDbiError,
-    lmdb.NotFoundError,
-)
-# What strerror says of ENOSPC, EDQUOT and EFBIG; LMDB hands out nothing but the text.
+# What strerror says; LMDB hands out nothing but the text.
 _IO_ERROR = os.strerror(errno.EIO)
 _FULL_BYTES = 1 << 20
-NO_SPACE_TEXTS = tuple(os.strerror(code) for code in sorted(NO_SPACE))
-FORMAT: tuple[type[lmdb.Error], ...] = (
-    lmdb.VersionMismatchError,
-    lmdb.EnvEncryptionError,
-    lmdb.CryptoFailError,
-)
 
 
 class LmdbStore:
@@ -127,15 +106,21 @@ class LmdbStore:
             return None
         try:
             with self._map_lock, self._begin(self._data) as txn:
-                return self._look_up(txn, key)
+                found = self._look_up(txn, key)
+                self._opened.touched(len(found.value) if found else 0)
+                return found
         except lmdb.Error as error:
             raise mapped_error(error, self._data_path, key) from error
 
     def get_many(self, keys: Sequence[bytes]) -> list[Stored]:
         """Return the verified entries under those keys that have one, in one moment."""
         with self._errors(), self._map_lock, self._begin(self._data) as txn:
-            found = (self._look_up(txn, key) for key in keys if key)
-            return [entry for entry in found if entry is not None]
+            looked_up = (self._look_up(txn, key) for key in keys if key)
+            found = [entry for entry in looked_up if entry is not None]
+            self._opened.touched(
+                len(found) * FAULT_BYTES + sum(len(entry.value) for entry in found)
+            )
+            return found
 
     def scan_step(
         self, start: bytes | None, stop: bytes | None, reverse: bool
@@ -147,20 +132,27 @@ class LmdbStore:
         with self._errors(), self._map_lock, self._begin(self._data) as txn:
             walk = key_runs.backward if reverse else key_runs.forward
             found: list[Stored] = []
-            size = 0
+            size, more = 0, False
             for run in walk(txn.cursor(), start, stop):
                 for entry in self._sorted(run, reverse):
                     if _within(entry.key, start, stop):
                         found.append(entry)
                         size += len(entry.value)
-                if len(found) >= _STEP_COUNT or size >= _STEP_BYTES:
-                    return found, True
-            return found, False
+                if more := len(found) >= _STEP_COUNT or size >= _STEP_BYTES:
+                    break
+            self._opened.touched(2 * size)
+            return found, more
 
     def heads(self, start: bytes, count: int) -> list[Head]:
         """Return the heads of the first entries at or behind a key, at most so many."""
         with self._errors(), self._map_lock, self._begin_views() as txn:
-            return key_runs.heads(txn.cursor(), start, count)
+            found = key_runs.heads(txn.cursor(), start, count)
+            self._opened.touched(len(found) * _PAGE_BYTES)
+            return found
+
+    def keep_resident(self, size_bytes: int) -> None:
+        """Give the pages of the map back once about so much was looked at."""
+        self._opened.keep_bytes = size_bytes
 
     def last_key(self) -> bytes | None:
         """Return the highest key, None without any."""
@@ -361,24 +353,6 @@ class LmdbStore:
             yield
         except lmdb.Error as error:
             raise mapped_error(error, self._data_path) from error
-
-
-def mapped_error(
-    error: lmdb.Error, path: str, key: bytes | None = None
-) -> HyperCacheError:
-    """Return the error of ours for one of LMDB's."""
-    if isinstance(error, DAMAGE):
-        return CorruptionError(path, f"LMDB: {error}", key=key)
-    if isinstance(error, FORMAT):
-        return UnsupportedFormatError(path, f"({error})", "the LMDB 0.9 format")
-    if any(text in str(error) for text in NO_SPACE_TEXTS):
-        return disk_full(path, error)
-    return StorageError(f"{path}: {error}")
-
-
-def disk_full(path: str, error: lmdb.Error) -> DiskFullError:
-    """Return the error of ours for a write that found no space."""
-    return DiskFullError(f"{path}: {error}; free some space, then go on")
 
 
 def _within(key: bytes, start: bytes | None, stop: bytes | None) -> bool:

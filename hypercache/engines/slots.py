@@ -19,7 +19,8 @@ class Absent:
 
 
 ABSENT: Final = Absent()
-SLOT_BYTES = 130  # a dict slot, two bytes objects' headers; an estimate
+# Estimates: two bytes objects' headers and a dict's places; a tuple and an int.
+SLOT_BYTES, EXPIRY_BYTES = 160, 88
 
 
 def slot_of(value: bytes, expires_at_ms: int) -> Slot:
@@ -38,8 +39,9 @@ def slot_bytes(key: bytes, slot: Slot) -> int:
     """Estimate the memory that a key and its slot take."""
     if slot is None:
         return SLOT_BYTES + len(key)
-    value = slot if isinstance(slot, bytes) else slot[0]
-    return SLOT_BYTES + len(key) + len(value)
+    if isinstance(slot, tuple):
+        return SLOT_BYTES + EXPIRY_BYTES + len(key) + len(slot[0])
+    return SLOT_BYTES + len(key) + len(slot)
 
 
 class ExpiryClock:

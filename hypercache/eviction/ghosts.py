@@ -13,6 +13,7 @@ from array import array
 from zlib import crc32
 
 _FIRST_SLOTS = 64
+_SLOT_BYTES = 8
 _STAMPS = 1 << 31  # a stamp is counted modulo this
 
 
@@ -55,9 +56,9 @@ class Ghosts:
         """Forget all."""
         self._slots = array("Q", bytes(8 * _FIRST_SLOTS))
 
-    def overhead_bytes(self) -> int:
-        """Return the memory of the table."""
-        return sys.getsizeof(self._slots)
+    def overhead_bytes(self, reach: int) -> int:
+        """Return the memory of the table, or of one that is made for such a reach."""
+        return max(sys.getsizeof(self._slots), _SLOT_BYTES * _slot_count(reach))
 
     def _place(self, tag: int, low: int) -> None:
         slots = self._slots
@@ -78,7 +79,11 @@ class Ghosts:
     def _grow(self) -> None:
         old = self._slots
         # Even, because the two places of a key are those of a pair.
-        self._slots = array("Q", [0]) * (2 * (self.reach + _FIRST_SLOTS))
+        self._slots = array("Q", [0]) * _slot_count(self.reach)
         for slot in old:
             if slot and self._age(slot) < self.reach:
                 self._place(slot >> 32, slot & 0xFFFFFFFF)
+
+
+def _slot_count(reach: int) -> int:
+    return 2 * (reach + _FIRST_SLOTS)

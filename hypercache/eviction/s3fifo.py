@@ -107,7 +107,10 @@ class S3Fifo(EvictionPolicy):
     def overhead_bytes(self) -> int:
         """Return the memory of queues, counters and ghosts."""
         tables = self._rounds, self._unread
-        own = self._queues.overhead_bytes() + self._ghosts.overhead_bytes()
+        # With what the ghosts take once there are any: the first eviction is too late
+        # to make room for them.
+        ghosts = self._ghosts.overhead_bytes(int(REACH * len(self._queues)))
+        own = self._queues.overhead_bytes() + ghosts
         return own + sum(map(sys.getsizeof, tables))
 
     def _empty(self) -> None:

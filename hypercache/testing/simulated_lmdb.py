@@ -78,6 +78,9 @@ class SimStore:
         """Return the highest key, None without any."""
         return max(self._entries, default=None)
 
+    def keep_resident(self, size_bytes: int) -> None:
+        """Do nothing: there is no map."""
+
     def state(self) -> StoreState:
         """Return the LSN reached, and counts."""
         expiring = sum(entry[1] > 0 for entry in self._entries.values())

@@ -59,6 +59,8 @@ class _Twin:
         """Both begin with the order in which they find what is there."""
         self.engine.close()
         self._open()
+        # What does not fit any more is evicted by the open.
+        self.run.note(self.engine._log.appended_lsn(), dict(self.engine.scan()))
         self.run.reopen()
 
     def _open(self) -> None:

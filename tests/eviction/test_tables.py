@@ -99,7 +99,7 @@ def test_few_ghosts_are_lost_to_one_another():
     ghosts = ghosts_of(*names, reach=reach + 1)
     known = sum(ghosts.take(name) is not None for name in names)
     assert known > 0.85 * reach
-    assert ghosts.overhead_bytes() < 24 * reach
+    assert ghosts.overhead_bytes(reach) < 24 * reach
 
 
 def test_strangers_are_hardly_ever_taken_for_ghosts():

@@ -12,8 +12,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hypercache.engines import envelope, lmdb_store, lmdb_walk
-from hypercache.engines.lmdb_store import LmdbStore, StoreState, mapped_error
+from hypercache.engines import envelope, lmdb_errors, lmdb_walk
+from hypercache.engines.lmdb_errors import mapped_error
+from hypercache.engines.lmdb_store import LmdbStore, StoreState
 from hypercache.errors import (
     CorruptionError,
     DiskFullError,
@@ -108,7 +109,7 @@ def fresh_walk(store):
 # Errors
 
 
-def lmdb_errors():
+def errors_of_lmdb():
     return [
         kind
         for kind in vars(lmdb).values()
@@ -116,7 +117,7 @@ def lmdb_errors():
     ]
 
 
-@pytest.mark.parametrize("kind", lmdb_errors(), ids=lambda kind: kind.__name__)
+@pytest.mark.parametrize("kind", errors_of_lmdb(), ids=lambda kind: kind.__name__)
 def test_every_error_of_lmdb_has_a_place(kind):
     mapped = mapped_error(kind("message"), "/s/data.mdb", b"k")
     assert "/s/data.mdb" in str(mapped)
@@ -128,9 +129,9 @@ def test_every_error_of_lmdb_has_a_place(kind):
 
 
 def test_no_error_is_listed_twice():
-    listed = [*lmdb_store.DAMAGE, *lmdb_store.FORMAT, *PLAIN]
+    listed = [*lmdb_errors.DAMAGE, *lmdb_errors.FORMAT, *PLAIN]
     assert len(listed) == len(set(listed))
-    assert set(listed) == set(lmdb_errors())
+    assert set(listed) == set(errors_of_lmdb())
 
 
 @pytest.mark.parametrize(

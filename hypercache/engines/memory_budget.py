@@ -1,0 +1,55 @@
+"""How the memory of a hybrid store is divided, `Options.memory_bytes` in all.
+
+A quarter is for the memtable that takes the writes, and one for that which is being
+folded meanwhile. The read cache has the rest, but for what the log and LMDB map, and
+for the keys that an eviction policy knows.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from hypercache.engines.costs import dict_bytes
+from hypercache.options import MIB, Options
+
+LEAST_MEMTABLE_BYTES = 4 * MIB  # below that a store would do little but fold
+_LEAST_SEGMENT_BYTES = MIB
+_MEMTABLE_SHARE = 4
+_SEGMENT_SHARE = _MAP_SHARE = 16  # the log maps one segment, for a moment two
+_POLICY_SHARE = 8  # see `disk_limits`
+# Two objects beside what the log has of an entry, less what the frame adds there.
+_ENTRY_BYTES = 48
+
+
+def memtable_bytes(options: Options) -> int:
+    """Return what the memtable may take when a checkpoint begins."""
+    return max(LEAST_MEMTABLE_BYTES, options.memory_bytes // _MEMTABLE_SHARE)
+
+
+def read_cache_bytes(options: Options) -> int:
+    """Return what the read cache may take."""
+    whole = options.memory_bytes
+    limited = options.max_items is not None or options.max_bytes is not None
+    shares = whole // _SEGMENT_SHARE + whole // _MAP_SHARE
+    shares += whole // _POLICY_SHARE if limited else 0
+    return whole // 2 - shares
+
+
+def mapped_bytes(options: Options) -> int:
+    """Return how much of LMDB may be looked at before its pages are given back."""
+    return max(MIB, options.memory_bytes // _MAP_SHARE)
+
+
+def in_short_segments(options: Options, memory_bytes: int) -> Options:
+    """Return the options with segments that take little of the memory when mapped."""
+    most = max(_LEAST_SEGMENT_BYTES, memory_bytes // _SEGMENT_SHARE)
+    return replace(options, segment_bytes=min(options.segment_bytes, most))
+
+
+def estimate_memtable_bytes(key_count: int, op_count: int, log_bytes: int) -> int:
+    """Return what a memtable takes that ops of so many bytes of log have left.
+
+    What a key had before it was written over is gone: the log is counted in proportion.
+    """
+    kept_bytes = log_bytes * key_count // max(1, op_count)
+    return kept_bytes + key_count * _ENTRY_BYTES + dict_bytes(key_count)
