@@ -219,6 +219,7 @@ class StorageEngine(ABC):
             self.sync()
 
     keeps_objects = False  # whether a value need not be bytes, because it stays in RAM
+    commits_together = False  # whether an `exclusive` block syncs only when it ends
 
     def fast_find(self) -> Callable[[bytes], object]:
         """Return what is called with each key that is read; asked for once.
