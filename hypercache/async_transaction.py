@@ -34,7 +34,7 @@ class _RollBackError(Exception):
 
 
 class Block:
-    """Make the calls of one block, and of blocks inside it, in the thread it runs in."""
+    """Make the calls of one block, and of blocks inside it, in their thread."""
 
     def __init__(self, cache: KeyValues[Any], calls: SimpleQueue[Call | bool]) -> None:
         self._cache = cache
