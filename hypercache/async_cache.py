@@ -9,7 +9,6 @@ import threading
 from collections.abc import Callable
 from concurrent import futures
 from functools import partial
-from inspect import signature
 from queue import SimpleQueue
 from types import TracebackType
 from typing import Any, Self
@@ -47,7 +46,6 @@ class AsyncCache(AsyncKeyValues[V]):
     def __init__(
         self, path: str | os.PathLike[str] | None = None, **arguments: Any
     ) -> None:
-        signature(Cache).bind(path, **arguments)
         self._make: Callable[[], Cache[V]] = partial(Cache, path, **arguments)
         self._mutex = threading.Lock()
         self._close_lock = threading.Lock()

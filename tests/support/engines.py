@@ -92,10 +92,13 @@ class EngineCase:
         return self.factory(str(path), options, clock)
 
     def open_cache(self, path: Path, **changes: Any) -> Cache:
-        engine = self.name.partition("-")[0]
-        if not self.durable:
-            return Cache(engine=engine, **changes)
-        return Cache(path, engine=engine, **{**TINY, **self.settings, **changes})
+        return Cache(**self.arguments(path, **changes))
+
+    def arguments(self, path: Path, **changes: Any) -> dict[str, Any]:
+        found = {"engine": self.name.partition("-")[0], **changes}
+        return (
+            {"path": path, **TINY, **self.settings, **found} if self.durable else found
+        )
 
 
 ENGINES = (
