@@ -8,7 +8,7 @@ all others wait in the queue behind it.
 from __future__ import annotations
 
 import asyncio
-import threading
+import contextlib
 from collections.abc import Awaitable, Callable
 from contextvars import ContextVar
 from functools import partial
@@ -21,7 +21,8 @@ from hypercache.errors import TransactionError
 from hypercache.key_value import KeyValues, V
 from hypercache.write_queue import Call, tell
 
-IDLE_S = 0.5  # how often a block that nobody calls is looked after
+IDLE_S = 0.5  # how long a block waits for a call before it looks after its loop
+IDLE_COUNT = 2  # a loop that stands still at so many looks does not come back
 # The cache, and what takes the call that runs the block.
 Place = tuple[KeyValues[V], Callable[[Call], asyncio.Future[Any]]]
 Enter = Callable[["AsyncTransaction[V]"], Awaitable[Place[V]]]
@@ -61,13 +62,16 @@ class Block:
                 raise _RollBackError
 
     def _next(self, loop: asyncio.AbstractEventLoop) -> Call | bool:
-        while True:
-            try:
+        idle_count = 0
+        while idle_count < IDLE_COUNT:
+            with contextlib.suppress(Empty):
                 return self._calls.get(timeout=IDLE_S)
-            except Empty:
-                # Or the interpreter would wait at its end for a task that is gone.
-                if loop.is_closed() or not threading.main_thread().is_alive():
-                    return False
+            idle_count = 0 if loop.is_running() else idle_count + 1
+        # Or all writers would wait for a task that is gone, and so would the end of
+        # the interpreter.
+        raise TransactionError(
+            "the event loop has stopped inside a transaction; nothing was written"
+        )
 
 
 class AsyncTransaction(AsyncKeyValues[V]):
@@ -105,7 +109,13 @@ class AsyncTransaction(AsyncKeyValues[V]):
         traceback: TracebackType | None,
     ) -> None:
         _open.set(self._outside)
-        await self._end(commits=error is None)
+        if self._is_open:
+            await self._end(commits=error is None)
+        elif error is None:
+            raise TransactionError(
+                "the transaction around this block has ended before it; nothing was "
+                "written"
+            )
 
     async def _enter_inner(self, inner: AsyncTransaction[V]) -> Place[V]:
         self._refuse_ended()
@@ -156,6 +166,19 @@ class AsyncTransaction(AsyncKeyValues[V]):
         self._calls.put(call)
         return call.future
 
+    async def _send(self, run: Callable[[], Any]) -> Any:
+        self._refuse_ended()
+        made = self._submit(Call(run))
+        try:
+            # Should the block have been given up, nobody makes the call any more.
+            await asyncio.wait((made, self._ended), return_when=asyncio.FIRST_COMPLETED)
+        except BaseException:
+            made.cancel()
+            raise
+        if not made.done():
+            self._is_open = False
+        return await (made if made.done() else self._ended)
+
     def _refuse_ended(self) -> None:
         if not self._is_open:
             raise TransactionError("the transaction is not open; begin another one")
@@ -165,13 +188,12 @@ class AsyncTransaction(AsyncKeyValues[V]):
 
     async def _read(self, run: Callable[[KeyValues[V]], T]) -> T:
         self._refuse_ended()
-        result: T = await self._submit(Call(partial(run, self._cache)))
+        result: T = await self._send(partial(run, self._cache))
         return result
 
     async def _write(self, name: str, /, *args: Any, **options: Any) -> Any:
         self._refuse_ended()
-        run = partial(getattr(self._cache, name), *args, **options)
-        return await self._submit(Call(run))
+        return await self._send(partial(getattr(self._cache, name), *args, **options))
 
 
 def refuse_inside(owner: object) -> None:
