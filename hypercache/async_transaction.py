@@ -84,7 +84,7 @@ class AsyncTransaction(AsyncKeyValues[V]):
         self, owner: object, enter: Enter[V], calls: SimpleQueue[Call | bool]
     ) -> None:
         self._owner, self._enter, self._calls = owner, enter, calls
-        self._is_open = False
+        self._is_open = self._is_over = False
         self._inner: AsyncTransaction[V] | None = None
 
     def transaction(self) -> AsyncTransaction[V]:
@@ -119,7 +119,7 @@ class AsyncTransaction(AsyncKeyValues[V]):
 
     async def _enter_inner(self, inner: AsyncTransaction[V]) -> Place[V]:
         self._refuse_ended()
-        if self._inner is not None and self._inner._is_open:
+        if self._inner is not None and not self._inner._is_over:
             raise TransactionError(
                 "a block inside this transaction is open already; wait for its end"
             )
@@ -138,26 +138,31 @@ class AsyncTransaction(AsyncKeyValues[V]):
                 (begun.future, self._ended), return_when=asyncio.FIRST_COMPLETED
             )
         except BaseException:
-            self._calls.put(False)
+            self._leave(commits=False)
             raise
         if self._ended.done():
+            self._is_over = True
             self._ended.result()  # raises why it did not begin
-        self._is_open = True
+        self._is_open = not self._is_over
 
     async def _end(self, *, commits: bool) -> None:
-        self._is_open = False
-        inner = self._inner if self._inner is not None else self
-        left_open = inner._is_open
-        if left_open:
-            await inner._end(commits=False)
-        self._calls.put(commits and not left_open)
+        inner_is_over = self._inner is None or self._inner._is_over
+        self._leave(commits=commits and inner_is_over)
         # Cancelled now, it ends all the same; only nobody learns how.
         await asyncio.shield(self._ended)
-        if left_open:
+        if not inner_is_over:
             raise TransactionError(
                 "a block inside this transaction was still open, in another task; "
                 "nothing was written: wait for that task inside the block"
             )
+
+    def _leave(self, *, commits: bool) -> None:
+        """End the block, after those inside it; does not wait."""
+        if not self._is_over:
+            self._is_open, self._is_over = False, True
+            if self._inner is not None:
+                self._inner._leave(commits=False)
+            self._calls.put(commits)
 
     def _submit(self, call: Call) -> asyncio.Future[Any]:
         self._refuse_ended()
@@ -167,7 +172,6 @@ class AsyncTransaction(AsyncKeyValues[V]):
         return call.future
 
     async def _send(self, run: Callable[[], Any]) -> Any:
-        self._refuse_ended()
         made = self._submit(Call(run))
         try:
             # Should the block have been given up, nobody makes the call any more.
@@ -176,7 +180,7 @@ class AsyncTransaction(AsyncKeyValues[V]):
             made.cancel()
             raise
         if not made.done():
-            self._is_open = False
+            self._is_open, self._is_over = False, True
         return await (made if made.done() else self._ended)
 
     def _refuse_ended(self) -> None:
@@ -187,7 +191,7 @@ class AsyncTransaction(AsyncKeyValues[V]):
         return await self._write(name, *args)
 
     async def _read(self, run: Callable[[KeyValues[V]], T]) -> T:
-        self._refuse_ended()
+        self._refuse_ended()  # before it has begun it knows no cache
         result: T = await self._send(partial(run, self._cache))
         return result
 

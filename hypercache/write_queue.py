@@ -18,7 +18,7 @@ from typing import Any
 
 from hypercache.errors import ClosedError, ForkedStoreError
 
-GROUP_COUNT = 1000  # calls; so that the first of a group does not wait for too many
+GROUP_COUNT = 256  # calls; the first of a group waits until the last is made
 
 
 class Call:

@@ -343,6 +343,22 @@ def test_no_thread_is_left_after_close(awaited):
 
 
 @durable_engines
+def test_one_that_is_forgotten_is_closed_and_leaves_no_thread(engine_case, path):
+    before = set(threading.enumerate())
+
+    async def main():
+        cache = await AsyncCache.open(**engine_case.arguments(path))
+        await cache.set("a", 1)
+        await cache.count()
+
+    run(main())
+    while left := set(threading.enumerate()) - before:  # one may start another
+        left.pop().join()
+    with Cache(**engine_case.arguments(path)) as again:
+        assert again["a"] == 1
+
+
+@durable_engines
 def test_in_a_forked_child_calls_are_refused_and_none_waits_for_a_thread(cache, shared):
     async def main():
         await shared.set("a", 1)
