@@ -17,10 +17,9 @@ from hypercache.async_key_values import AsyncKeyValues, T
 from hypercache.async_transaction import AsyncTransaction, Place, refuse_inside
 from hypercache.cache import Cache
 from hypercache.engines.base import CheckReport, EngineStats
-from hypercache.errors import ClosedError, ForkedStoreError
 from hypercache.key_value import V
 from hypercache.write_groups import run_group
-from hypercache.write_queue import Call, WriteQueue
+from hypercache.write_queue import Call, WriteQueue, closed_error, refuse_forked
 
 _THREAD_COUNT = 4  # of calls that may take long: scans, checkpoints, backups
 _GIVE_LSN = frozenset(("set", "set_many", "invalidate"))
@@ -111,8 +110,9 @@ class AsyncCache(AsyncKeyValues[V]):
         """Make the writes of an `async with` block one batch, or on error none.
 
         Only the calls on what the block gives are part of it, and only they see its
-        writes before it has ended. The writes of others wait until then, reads do not.
-        It may be cancelled, and then has written nothing. It may be nested.
+        writes before it has ended. Until then the writes of others wait, and what
+        looks at the whole store, `get_many` too; reads of one key do not. Cancelled, it
+        has written nothing. Blocks may be nested, by `transaction` of what this gives.
 
         Raises:
             TransactionError: a call on the cache itself that would wait for its end.
@@ -198,7 +198,7 @@ class AsyncCache(AsyncKeyValues[V]):
         """Return the cache, once it is open; the first who asks has it opened."""
         with self._mutex:
             if self._closed:
-                raise _closed_error()
+                raise closed_error()
             opening = self._opening or self._start(self._open)
             self._opening = opening
         return await asyncio.shield(asyncio.wrap_future(opening))
@@ -221,16 +221,14 @@ class AsyncCache(AsyncKeyValues[V]):
         self._cache = cache
 
     def _start(self, run: Callable[[], T]) -> futures.Future[T]:
-        if self._cache is not None and self._pid != os.getpid():
-            raise ForkedStoreError(
-                "the AsyncCache was opened before the fork; open one after it"
-            )
+        if self._cache is not None:
+            refuse_forked(self._pid)
         if self._closed:
-            raise _closed_error()
+            raise closed_error()
         try:
             return self._threads.submit(run)
         except RuntimeError as error:  # closed meanwhile, or the interpreter ends
-            raise _closed_error() from error
+            raise closed_error() from error
 
     def _close(self) -> None:
         with self._mutex:
@@ -245,7 +243,3 @@ class AsyncCache(AsyncKeyValues[V]):
                 self._queue.close()
             if cache is not None and self._closes_cache:
                 cache.close()
-
-
-def _closed_error() -> ClosedError:
-    return ClosedError("the AsyncCache is closed; open a new one")

@@ -69,7 +69,9 @@ class Call:
         """Tell the task, in its loop; one that was cancelled needs nothing."""
         if self.future.done():
             return
-        if self.error is not None:
+        if isinstance(self.error, StopIteration):  # which no future takes
+            self.future.set_exception(RuntimeError(f"raised {self.error!r}"))
+        elif self.error is not None:
             self.future.set_exception(self.error)
         else:
             self.future.set_result(self.result)
@@ -88,6 +90,24 @@ def tell(calls: Sequence[Call]) -> None:
 def _settle(calls: Sequence[Call]) -> None:
     for call in calls:
         call.settle()
+
+
+def closed_error() -> ClosedError:
+    """Return the error of a call after `close`."""
+    return ClosedError("the AsyncCache is closed; open a new one")
+
+
+def refuse_forked(pid: int) -> None:
+    """Refuse a call in a process that inherited the cache, whose threads it has not.
+
+    Raises:
+        ForkedStoreError: `pid`, which opened it, is another process.
+    """
+    if pid != os.getpid():
+        raise ForkedStoreError(
+            f"the AsyncCache was opened before the fork, by process {pid}; open one "
+            "after the fork"
+        )
 
 
 class WriteQueue:
@@ -116,13 +136,10 @@ class WriteQueue:
             ClosedError: the queue is closed, or the interpreter ends.
             ForkedStoreError: the thread is in the parent of this process.
         """
-        if self._pid != os.getpid():
-            raise ForkedStoreError(
-                "the AsyncCache was opened before the fork; open one after it"
-            )
+        refuse_forked(self._pid)
         with self._mutex:
             if self._closed:
-                raise ClosedError("the AsyncCache is closed; open a new one")
+                raise closed_error()
             if not self._draining:
                 self._start()
             self._alone_count += call.alone

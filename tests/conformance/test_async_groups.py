@@ -18,7 +18,7 @@ from hypercache.testing.killing import run_killed
 from tests.support.awaited import run, turns
 from tests.support.engines import cache_over, durable_engines
 from tests.support.processes import Threads
-from tests.support.recording import Watch, WatchedStorage
+from tests.support.recording import Event, Watch, WatchedStorage
 
 WAIT_S = 20
 ENGINES = {"hybrid": HybridEngine, "memory": DurableMemoryEngine}
@@ -74,6 +74,12 @@ async def until(event):
     assert await asyncio.to_thread(event.wait, WAIT_S)
 
 
+async def noted(disk, call):
+    answer = await call
+    disk.note(Event("told", ""))
+    return answer
+
+
 async def start_all(calls):
     tasks = [asyncio.ensure_future(call) for call in calls]
     await turns()
@@ -96,20 +102,19 @@ def test_all_who_wait_while_one_syncs_share_the_next_sync(shared, disk, call):
         disk.hold()
         first = await start_all([shared.set("first", 0)])
         await until(disk.begun)
-        others = await start_all(call(shared, n) for n in range(64))
+        others = await start_all(noted(disk, call(shared, n)) for n in range(64))
         before = disk.sync_count()
         disk.released.set()
         await asyncio.gather(*first, *others)
         assert disk.sync_count() - before == 1
+        last = [event.what for event in disk.events[-65:]]
+        assert last == ["sync done"] + ["told"] * 64
 
     run(main())
 
 
-@durable_engines
-def test_a_persistent_store_commits_all_who_wait_at_once(engine_case, open_cache):
-    if engine_case.name != "persistent":
-        pytest.skip("it counts the commits of LMDB")
-    cache = open_cache()
+def test_a_persistent_store_commits_all_who_wait_at_once(opened, tmp_path):
+    cache = opened.add(Cache(tmp_path / "shared", engine="persistent"))
     commit_count = cache._engine._store.transaction_id
 
     async def main():
