@@ -181,7 +181,9 @@ class AsyncTransaction(AsyncKeyValues[V]):
             raise
         if not made.done():
             self._is_open, self._is_over = False, True
-        return await (made if made.done() else self._ended)
+            await self._ended
+            self._refuse_ended()
+        return await made
 
     def _refuse_ended(self) -> None:
         if not self._is_open:

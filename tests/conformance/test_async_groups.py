@@ -31,15 +31,16 @@ class Disk(Watch):
         super().__init__()
         self.begun, self.released = threading.Event(), threading.Event()
         self.released.set()
-        self.failure = None
+        self.failures = []  # None for a sync that succeeds
         self.before = self.hold_up
 
     def hold_up(self, event):
         if event.what == "sync":
             self.begun.set()
             assert self.released.wait(WAIT_S), "the loop was blocked"
-            if self.failure is not None:
-                raise self.failure
+            failure = self.failures.pop(0) if self.failures else None
+            if failure is not None:
+                raise failure
 
     def hold(self):
         self.begun.clear()
@@ -215,24 +216,46 @@ def test_a_writer_that_is_cancelled_disturbs_nobody(shared, disk, cache):
     assert [n for n in range(10) if f"{n}" not in cache] == [3, 7]
 
 
-def test_a_sync_that_fails_is_told_to_all_who_waited_for_it(shared, disk):
+@pytest.mark.parametrize("as_one_batch", [False, True])
+def test_a_sync_that_fails_is_told_to_all_who_waited_for_it(shared, disk, as_one_batch):
     async def main():
         await shared.set("a", 1)
         disk.hold()
+        disk.failures = [None, StorageError("the cable is loose")]
         first = await start_all([shared.set("a", 2)])
         await until(disk.begun)
-        others = await start_all(
-            [shared.set("b", 2), shared.set("", 2), shared.delete_many(["a"])]
-        )
-        disk.failure = StorageError("the cable is loose")
+        second = shared.delete_many(["a"]) if as_one_batch else shared.delete("a")
+        others = await start_all([shared.set("b", 2), shared.set("", 2), second])
         disk.released.set()
         answers = await asyncio.gather(*first, *others, return_exceptions=True)
-        kinds = [type(answer) for answer in answers]
-        assert kinds.count(StorageFailedError) >= 3
-        assert set(kinds) <= {StorageFailedError, LimitError}
-        assert await shared.get("a") == 1
+        assert isinstance(answers[0], int)
+        assert [type(each) for each in answers[1:]] == [
+            StorageFailedError,
+            LimitError,  # which it would have been anyway
+            StorageFailedError,
+        ]
+        assert await shared.get("a") == 2
         with pytest.raises(StorageFailedError):
             await shared.set("c", 3)
+
+    run(main())
+
+
+def test_a_transaction_does_not_wait_in_a_group_with_those_before_it(shared, disk):
+    async def main():
+        async def block():
+            async with shared.transaction() as inside:
+                await before  # in one group, each would wait for the other
+                await inside.set("inside", 1)
+
+        disk.hold()
+        first = await start_all([shared.set("first", 1)])
+        await until(disk.begun)
+        [before] = await start_all([shared.set("before", 1)])
+        others = await start_all([block(), shared.set("behind", 1)])
+        disk.released.set()
+        await asyncio.gather(*first, *others)
+        assert await shared.count() == 4
 
     run(main())
 

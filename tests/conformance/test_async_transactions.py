@@ -190,6 +190,46 @@ def test_a_block_inside_that_another_task_left_open_takes_all_back(awaited):
     on_three_keys(awaited, main)
 
 
+def test_a_block_that_begins_while_the_one_around_it_ends_is_refused(awaited):
+    async def begin(inside):
+        async with inside.transaction() as innermost:
+            await innermost.set("b", 20)
+
+    async def block(cache):
+        async with cache.transaction() as inside:
+            await inside.set("a", 10)
+            tasks.append(asyncio.ensure_future(begin(inside)))
+            await turns(1)
+
+    async def main(cache):
+        with pytest.raises(TransactionError, match="still open"):
+            await block(cache)
+        with pytest.raises(TransactionError):
+            await tasks[0]
+        assert await contents(cache) == {"a": 1, "b": 2, "c": 3}
+
+    tasks = []
+    on_three_keys(awaited, main)
+
+
+def test_a_task_begun_inside_may_use_the_cache_when_the_block_has_ended(awaited):
+    async def write(cache, ended):
+        await ended.wait()
+        await cache.set("a", 10)
+
+    async def main(cache):
+        ended = asyncio.Event()
+        async with cache.transaction():
+            task = asyncio.ensure_future(write(cache, ended))
+            await turns()
+        assert async_transaction._open.get() == ()
+        ended.set()
+        await task
+        assert await cache.get("a") == 10
+
+    on_three_keys(awaited, main)
+
+
 # Cancelled
 
 
@@ -245,13 +285,14 @@ def test_close_waits_for_a_transaction_of_another_task(awaited):
             await cache.close()
 
         begun = asyncio.Event()
-        closing = asyncio.ensure_future(close())
+        closings = [asyncio.ensure_future(close()) for _ in range(2)]
         async with cache.transaction() as inside:
             begun.set()
             await turns()
-            await inside.set("a", 10)
-            assert not closing.done()
-        await closing
+            for number in range(10):
+                await inside.set("a", number)
+            assert not any(closing.done() for closing in closings)
+        await asyncio.gather(*closings)
 
     on_three_keys(awaited, main)
 
@@ -272,6 +313,39 @@ def test_one_that_cannot_begin_says_why(engine_case, open_cache, store_path):
 
 
 # Threads and loops
+
+
+def test_a_transaction_is_refused_to_another_loop(awaited):
+    async def main(cache):
+        async with cache.transaction() as inside:
+            with pytest.raises(TransactionError, match="another event loop"):
+                await asyncio.to_thread(lambda: run(inside.get("a")))
+
+    on_three_keys(awaited, main)
+
+
+def test_a_transaction_may_be_idle_while_its_loop_runs(awaited, monkeypatch):
+    monkeypatch.setattr(async_transaction, "IDLE_S", 0.001)
+
+    async def main(cache):
+        loop, looks = asyncio.get_running_loop(), []
+        enough = asyncio.Event()
+
+        def is_running():
+            looks.append(1)
+            if len(looks) == 10:
+                loop.call_soon_threadsafe(enough.set)
+            return True
+
+        async with cache.transaction() as inside:
+            await inside.set("a", 10)
+            with monkeypatch.context() as patched:
+                patched.setattr(loop, "is_running", is_running)
+                await enough.wait()
+            await inside.set("b", 20)
+        assert await cache.get_many(["a", "b"]) == {"a": 10, "b": 20}
+
+    on_three_keys(awaited, main)
 
 
 def test_a_transaction_of_one_loop_and_writes_of_another_take_turns(awaited):
