@@ -15,14 +15,15 @@ from hypercache.errors import (
     ConfigError,
     ForkedStoreError,
     LimitError,
+    ReadOnlyError,
     SerializationError,
     StoreLockedError,
     WaitTimeoutError,
 )
 from hypercache.write_queue import Call
 from tests.support.awaited import run, turns
-from tests.support.engines import durable_engines, volatile_engines
-from tests.support.processes import Threads, in_fork
+from tests.support.engines import durable_engines, kinds_of_engine, volatile_engines
+from tests.support.processes import Threads, in_fork, run_python
 
 GIVE_LSN = {"set", "set_many", "invalidate"}
 few = settings(
@@ -162,6 +163,7 @@ def test_calls_that_wait_together_answer_as_if_one_came_after_the_other(cache, a
         run(awaited.close())
 
 
+@kinds_of_engine
 def test_contains_ttl_count_and_keys_stand_for_the_operators(awaited):
     async def main():
         async with awaited as cache:
@@ -178,6 +180,7 @@ def test_contains_ttl_count_and_keys_stand_for_the_operators(awaited):
     run(main())
 
 
+@kinds_of_engine
 def test_a_scan_goes_through_more_entries_than_one_step_takes(awaited):
     async def main():
         async with awaited as cache:
@@ -195,6 +198,7 @@ def test_a_scan_goes_through_more_entries_than_one_step_takes(awaited):
     run(main())
 
 
+@kinds_of_engine
 def test_get_or_set_awaits_what_the_factory_returns_if_it_can(awaited):
     async def factory():
         return 2
@@ -209,6 +213,7 @@ def test_get_or_set_awaits_what_the_factory_returns_if_it_can(awaited):
     run(main())
 
 
+@kinds_of_engine
 def test_maintenance_is_awaited(awaited, tmp_path, engine_case):
     async def main():
         async with awaited as cache:
@@ -233,6 +238,7 @@ def test_maintenance_is_awaited(awaited, tmp_path, engine_case):
 # Opening and closing
 
 
+@kinds_of_engine
 def test_it_is_opened_once_by_whoever_comes_first(awaited):
     async def main():
         async with asyncio.TaskGroup() as group:
@@ -257,6 +263,7 @@ def test_what_was_written_is_there_at_the_next_open(engine_case, path):
     run(main())
 
 
+@kinds_of_engine
 def test_an_open_that_failed_can_be_tried_again(engine_case, path):
     async def main():
         with pytest.raises(ConfigError):
@@ -272,6 +279,7 @@ def test_an_open_that_failed_can_be_tried_again(engine_case, path):
     run(main())
 
 
+@kinds_of_engine
 def test_close_waits_for_the_writes_that_are_queued(awaited, engine_case, path):
     async def main():
         cache = await awaited.__aenter__()
@@ -286,6 +294,7 @@ def test_close_waits_for_the_writes_that_are_queued(awaited, engine_case, path):
     run(main())
 
 
+@kinds_of_engine
 def test_close_waits_for_an_open_that_is_under_way(awaited, engine_case, path):
     async def main():
         first = asyncio.ensure_future(awaited.get("a"))
@@ -298,6 +307,7 @@ def test_close_waits_for_an_open_that_is_under_way(awaited, engine_case, path):
     run(main())
 
 
+@kinds_of_engine
 def test_after_close_every_call_is_refused(awaited):
     async def main():
         async with awaited as cache:
@@ -323,6 +333,7 @@ def test_after_close_every_call_is_refused(awaited):
     run(main())
 
 
+@kinds_of_engine
 def test_a_cache_that_was_never_opened_can_be_closed(awaited, path):
     run(awaited.close())
     assert not path.exists()
@@ -330,6 +341,7 @@ def test_a_cache_that_was_never_opened_can_be_closed(awaited, path):
         run(awaited.get("a"))
 
 
+@kinds_of_engine
 def test_closing_what_is_over_a_cache_leaves_the_cache_open(cache, shared):
     async def main():
         await shared.set("a", 1)
@@ -341,6 +353,7 @@ def test_closing_what_is_over_a_cache_leaves_the_cache_open(cache, shared):
     assert cache["a"] == 1
 
 
+@kinds_of_engine
 def test_no_thread_is_left_after_close(awaited):
     before = set(threading.enumerate())
 
@@ -392,9 +405,38 @@ def test_in_a_forked_child_calls_are_refused_and_none_waits_for_a_thread(cache, 
     run(shared.close())
 
 
+def test_the_interpreter_ends_inside_a_transaction_that_nobody_ends(tmp_path):
+    code = """
+        import asyncio, sys
+        from hypercache import AsyncCache, async_transaction
+
+        async_transaction.IDLE_S = 0.01
+
+        async def begin(cache):
+            await cache.set("a", 1)
+            inside = cache.transaction()
+            await inside.__aenter__()
+            await inside.set("a", 2)
+            return inside
+
+        loop = asyncio.new_event_loop()
+        cache = AsyncCache(sys.argv[1])
+        inside = loop.run_until_complete(begin(cache))
+        print("begun")
+    """
+    assert run_python(code, tmp_path / "store") == "begun\n"
+
+    async def main():
+        async with AsyncCache(tmp_path / "store") as cache:
+            assert await cache.get("a") == 1
+
+    run(main())
+
+
 # Several loops
 
 
+@kinds_of_engine
 def test_loops_of_several_threads_share_a_cache(awaited):
     async def write(number):
         for _ in range(20):
@@ -414,6 +456,7 @@ def test_loops_of_several_threads_share_a_cache(awaited):
     run(main())
 
 
+@kinds_of_engine
 def test_a_loop_that_ends_with_writes_queued_keeps_nobody_waiting(cache, shared):
     async def leave():
         await shared.set("a", 0)
@@ -430,6 +473,7 @@ def test_a_loop_that_ends_with_writes_queued_keeps_nobody_waiting(cache, shared)
 # Errors
 
 
+@kinds_of_engine
 def test_a_call_that_fails_in_a_group_fails_alone(awaited):
     async def main():
         async with awaited as cache:
@@ -477,5 +521,20 @@ def test_a_wait_for_durability_ends_in_time(tmp_path):
             await cache.set("b", 2)
             with commit._changed:
                 commit.state.in_flight = False
+
+    run(main())
+
+
+@durable_engines
+def test_a_transaction_that_cannot_begin_says_why(engine_case, open_cache, store_path):
+    open_cache().close()
+
+    async def main():
+        async with AsyncCache(
+            **engine_case.arguments(store_path, read_only=True)
+        ) as cache:
+            with pytest.raises(ReadOnlyError):
+                await cache.transaction().__aenter__()
+            assert await cache.count() == 0
 
     run(main())

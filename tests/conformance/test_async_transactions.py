@@ -5,10 +5,12 @@ import asyncio
 import pytest
 
 from hypercache import AsyncCache, async_transaction
-from hypercache.errors import LimitError, ReadOnlyError, TransactionError
+from hypercache.errors import LimitError, TransactionError
 from tests.support.awaited import run, turns
-from tests.support.engines import durable_engines
-from tests.support.processes import Threads, run_python
+from tests.support.engines import kinds_of_engine
+from tests.support.processes import Threads
+
+pytestmark = kinds_of_engine
 
 
 class StopError(Exception):
@@ -297,21 +299,6 @@ def test_close_waits_for_a_transaction_of_another_task(awaited):
     on_three_keys(awaited, main)
 
 
-@durable_engines
-def test_one_that_cannot_begin_says_why(engine_case, open_cache, store_path):
-    open_cache().close()
-
-    async def main():
-        async with AsyncCache(
-            **engine_case.arguments(store_path, read_only=True)
-        ) as cache:
-            with pytest.raises(ReadOnlyError):
-                await cache.transaction().__aenter__()
-            assert await cache.count() == 0
-
-    run(main())
-
-
 # Threads and loops
 
 
@@ -388,29 +375,3 @@ def test_a_loop_that_stops_inside_a_transaction_keeps_nobody_waiting(
         with pytest.raises(TransactionError, match="has stopped"):
             runner.run(left.set("a", 11))
     run(awaited.close())
-
-
-def test_the_interpreter_ends_inside_a_transaction_that_nobody_ends(tmp_path):
-    code = """
-        import asyncio, sys
-        from hypercache import AsyncCache, Cache
-
-        async def begin(cache):
-            await cache.set("a", 1)
-            inside = cache.transaction()
-            await inside.__aenter__()
-            await inside.set("a", 2)
-            return inside
-
-        loop = asyncio.new_event_loop()
-        cache = AsyncCache(sys.argv[1])
-        inside = loop.run_until_complete(begin(cache))
-        print("begun")
-    """
-    assert run_python(code, tmp_path / "store") == "begun\n"
-
-    async def main():
-        async with AsyncCache(tmp_path / "store") as cache:
-            assert await cache.get("a") == 1
-
-    run(main())

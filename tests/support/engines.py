@@ -124,6 +124,14 @@ durable_engines = pytest.mark.parametrize(
 volatile_engines = pytest.mark.parametrize(
     "engine_case", VOLATILE, ids=case_name, indirect=True
 )
+# Where what is tested lies above the engines, and one of each kind will do.
+_KINDS = ("memory", "hybrid-write", "persistent")
+kinds_of_engine = pytest.mark.parametrize(
+    "engine_case",
+    [case for case in ENGINES if case.name in _KINDS],
+    ids=case_name,
+    indirect=True,
+)
 hybrid_engines = pytest.mark.parametrize(
     "engine_case",
     [case for case in DURABLE if case.name.startswith("hybrid")],
