@@ -502,6 +502,41 @@ def test_a_call_that_fails_in_a_group_fails_alone(awaited):
     run(main())
 
 
+@kinds_of_engine
+def test_what_an_operand_raises_is_told_and_keeps_nobody_waiting(awaited):
+    class Odd:
+        def __eq__(self, other):
+            raise StopIteration  # which no future can hold
+
+        __hash__ = None
+
+    async def main():
+        async with awaited as cache:
+            await cache.set("a", 1)
+            answers = await asyncio.gather(
+                cache.cas("a", Odd(), 2), cache.incr("a"), return_exceptions=True
+            )
+            assert isinstance(answers[0], RuntimeError)
+            assert answers[1] == 2
+
+    run(main())
+
+
+@kinds_of_engine
+def test_iterators_are_read_in_the_loop(awaited):
+    def keys():
+        asyncio.get_running_loop()
+        yield from ("a", "b")
+
+    async def main():
+        async with awaited as cache:
+            await cache.set_many({"a": 1, "b": 2})
+            assert await cache.get_many(keys()) == {"a": 1, "b": 2}
+            assert await cache.delete_many(keys()) == 2
+
+    run(main())
+
+
 @volatile_engines
 def test_waiting_for_an_lsn_that_was_never_handed_out_is_refused(awaited):
     async def main():
