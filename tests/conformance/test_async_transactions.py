@@ -1,6 +1,7 @@
 """Transactions of AsyncCache: all or nothing, and nobody's loop waits for them."""
 
 import asyncio
+import gc
 
 import pytest
 
@@ -278,6 +279,29 @@ def test_cancelling_one_that_waits_to_begin_keeps_nobody_waiting(awaited):
         assert await contents(cache) == {"a": 1, "b": 20, "c": 3}
 
     on_three_keys(awaited, main)
+
+
+def test_a_call_that_is_cancelled_and_fails_is_no_noise(awaited):
+    async def main(cache):
+        async with cache.transaction() as inside:
+            calls = [asyncio.ensure_future(inside.set("", n)) for n in range(10)]
+            await turns(1)
+            for call in calls:
+                call.cancel()
+            await asyncio.wait(calls)
+            await inside.set("a", 10)
+        calls.clear()
+        gc.collect()
+        assert noise == []
+        assert await cache.get("a") == 10
+
+    async def listening(cache):
+        loop = asyncio.get_running_loop()
+        loop.set_exception_handler(lambda _, told: noise.append(told))
+        await main(cache)
+
+    noise = []
+    on_three_keys(awaited, listening)
 
 
 def test_close_waits_for_a_transaction_of_another_task(awaited):
