@@ -13,6 +13,7 @@ from queue import SimpleQueue
 from types import TracebackType
 from typing import Any, Self
 
+from hypercache.arguments import absolute
 from hypercache.async_key_values import AsyncKeyValues, T
 from hypercache.async_transaction import AsyncTransaction, Place, refuse_inside
 from hypercache.cache import Cache
@@ -45,7 +46,8 @@ class AsyncCache(AsyncKeyValues[V]):
     def __init__(
         self, path: str | os.PathLike[str] | None = None, **arguments: Any
     ) -> None:
-        self._make: Callable[[], Cache[V]] = partial(Cache, path, **arguments)
+        root = None if path is None else absolute(path)
+        self._make: Callable[[], Cache[V]] = partial(Cache, root, **arguments)
         self._mutex = threading.Lock()
         self._close_lock = threading.Lock()
         self._opening: futures.Future[Cache[V]] | None = None

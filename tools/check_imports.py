@@ -46,6 +46,7 @@ MODULES = {
     "async_cache": Place(
         "cache",
         (
+            "arguments",
             "async_key_values",
             "async_transaction",
             "cache",

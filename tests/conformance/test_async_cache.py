@@ -254,6 +254,16 @@ def test_it_is_opened_once_by_whoever_comes_first(awaited):
     run(main())
 
 
+def test_a_path_means_what_it_meant_when_it_was_given(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    awaited = AsyncCache("store")
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    run(awaited.set("a", 1))
+    run(awaited.close())
+    assert (tmp_path / "store").is_dir()
+
+
 @durable_engines
 def test_what_was_written_is_there_at_the_next_open(engine_case, path):
     async def main():
