@@ -14,7 +14,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test crash check format bench bench-load bench-open soak coverage defects fuzz damage soak-crash
+.PHONY: help demo test crash check format bench bench-load bench-open bench-async soak coverage defects fuzz damage soak-crash
 
 help:
 	@echo "make demo     show the engine at work (installs the core package only)"
@@ -28,6 +28,7 @@ help:
 	@echo "make bench    run the micro benchmarks"
 	@echo "make bench-load  run the sustained loads (some minutes)"
 	@echo "make bench-open  load a log beside Redis"
+	@echo "make bench-async  asyncio writers beside one thread, every write synced"
 	@echo "make soak     overwrite the same keys ten million times"
 	@echo "make damage   change every byte of small stores, see each one reported"
 	@echo "make soak-crash  the crash tests from outside, for some hours"
@@ -73,6 +74,9 @@ bench-load: $(VENV)/.installed-bench
 
 bench-open: $(VENV)/.installed-core
 	$(PY) tools/bench_open.py
+
+bench-async: $(VENV)/.installed-core
+	$(PY) tools/bench_async.py --directory .
 
 soak: $(VENV)/.installed-core
 	$(PY) tools/soak_overwrite.py

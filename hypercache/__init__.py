@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Any
 from hypercache import errors
 
 if TYPE_CHECKING:
+    from hypercache.async_cache import AsyncCache
     from hypercache.cache import Cache
     from hypercache.engines.base import CheckReport, EngineStats, Problem
 
-__all__ = ["Cache", "CheckReport", "EngineStats", "Problem", "errors"]
+__all__ = ["AsyncCache", "Cache", "CheckReport", "EngineStats", "Problem", "errors"]
 __version__ = "0.1.0"
 
 
@@ -20,6 +21,10 @@ def __getattr__(name: str) -> Any:
         from hypercache.cache import Cache
 
         return Cache
+    if name == "AsyncCache":
+        from hypercache.async_cache import AsyncCache
+
+        return AsyncCache
     if name in __all__:
         from hypercache.engines import base
 

@@ -43,6 +43,24 @@ MODULES = {
     "testing.*": Place("top"),
     "": Place("public"),
     "recovery.*": Place("recovery"),
+    "async_cache": Place(
+        "cache",
+        (
+            "arguments",
+            "async_key_values",
+            "async_transaction",
+            "cache",
+            "key_value",
+            "write_groups",
+            "write_queue",
+        ),
+    ),
+    "async_transaction": Place(
+        "cache", ("async_key_values", "key_value", "write_queue")
+    ),
+    "async_key_values": Place("cache", ("entries", "key_value")),
+    "write_groups": Place("cache", ("cache", "write_queue")),
+    "write_queue": Place("cache"),
     "cache": Place("cache", ("arguments", "entries", "hooks", "key_value", "makers")),
     "makers": Place(
         "cache",

@@ -221,6 +221,7 @@ class StorageEngine(ABC):
 
     has_other_writers = False  # whether other processes may write to the store, too
     keeps_objects = False  # whether a value need not be bytes, because it stays in RAM
+    commits_together = False  # whether an `exclusive` block syncs only when it ends
 
     def maybe_find(self) -> Callable[[bytes], object] | None:
         """Return what finds most keys in one call, None where nothing does.

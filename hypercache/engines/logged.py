@@ -44,6 +44,7 @@ class LoggedEngine(StorageEngine):
     A subclass sets `_upkeep` before anybody else can call it.
     """
 
+    commits_together = True
     _upkeep: Upkeep
     _capacity: Capacity | None = None
 

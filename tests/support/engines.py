@@ -92,10 +92,13 @@ class EngineCase:
         return self.factory(str(path), options, clock)
 
     def open_cache(self, path: Path, **changes: Any) -> Cache:
-        engine = self.name.partition("-")[0]
-        if not self.durable:
-            return Cache(engine=engine, **changes)
-        return Cache(path, engine=engine, **{**TINY, **self.settings, **changes})
+        return Cache(**self.arguments(path, **changes))
+
+    def arguments(self, path: Path, **changes: Any) -> dict[str, Any]:
+        found = {"engine": self.name.partition("-")[0], **changes}
+        return (
+            {"path": path, **TINY, **self.settings, **found} if self.durable else found
+        )
 
 
 ENGINES = (
@@ -120,6 +123,14 @@ durable_engines = pytest.mark.parametrize(
 )
 volatile_engines = pytest.mark.parametrize(
     "engine_case", VOLATILE, ids=case_name, indirect=True
+)
+# Where what is tested lies above the engines, and one of each kind will do.
+_KINDS = ("memory", "hybrid-write", "persistent")
+kinds_of_engine = pytest.mark.parametrize(
+    "engine_case",
+    [case for case in ENGINES if case.name in _KINDS],
+    ids=case_name,
+    indirect=True,
 )
 hybrid_engines = pytest.mark.parametrize(
     "engine_case",

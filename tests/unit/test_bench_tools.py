@@ -38,3 +38,13 @@ def test_redis_and_the_memory_engine_load_the_same_keys():
     text = output_of("bench_open.py", "--keys", "3000", "--rounds", "1")
     assert "increments:" in text
     assert "base:" in text
+
+
+def test_asyncio_writers_and_a_thread_write_to_every_engine(tmp_path):
+    sizes = ["--writes", "20", "--rounds", "1", "--writers", "8"]
+    text = output_of("bench_async.py", *sizes, "--directory", str(tmp_path))
+    assert [line.split()[0] for line in text.splitlines()[2:]] == [
+        "hybrid",
+        "memory",
+        "persistent",
+    ]

@@ -31,6 +31,7 @@ def test_whatever_a_module_exports_is_there(name):
 
 def test_the_package_exports_its_public_names_and_no_others():
     assert sorted(hypercache.__all__) == [
+        "AsyncCache",
         "Cache",
         "CheckReport",
         "EngineStats",

@@ -1,0 +1,247 @@
+"""The AsyncCache: a Cache for asyncio, whose event loop never waits for the disk."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import threading
+from collections.abc import Callable
+from concurrent import futures
+from functools import partial
+from queue import SimpleQueue
+from types import TracebackType
+from typing import Any, Self
+
+from hypercache.arguments import absolute
+from hypercache.async_key_values import AsyncKeyValues, T
+from hypercache.async_transaction import AsyncTransaction, Place, refuse_inside
+from hypercache.cache import Cache
+from hypercache.engines.base import CheckReport, EngineStats
+from hypercache.key_value import V
+from hypercache.write_groups import run_group
+from hypercache.write_queue import Call, WriteQueue, closed_error, refuse_forked
+
+_THREAD_COUNT = 4  # of calls that may take long: scans, checkpoints, backups
+_GIVE_LSN = frozenset(("set", "set_many", "invalidate"))
+
+
+class AsyncCache(AsyncKeyValues[V]):
+    """Open a cache for asyncio, by `async with`, by `open`, or when it is used first.
+
+    The methods are those of `Cache`, awaited, with `contains`, `count` and `keys` for
+    its operators. A read of one key is made at once, in the event loop: it takes no
+    lock that a write holds, and waits for the disk only where `Cache.get` reads it.
+    Writes go to one thread, which takes all that wait and brings them to the medium by
+    one sync; each has its own result. Whatever else may take long runs in threads.
+
+    Tasks of any number of event loops may use one AsyncCache. A write waits in memory
+    for its turn: who starts a million tasks has a million writes waiting.
+
+    Args:
+        path: a directory, created if absent; None keeps everything in RAM.
+        arguments: those of `Cache`, by name.
+    """
+
+    def __init__(
+        self, path: str | os.PathLike[str] | None = None, **arguments: Any
+    ) -> None:
+        root = None if path is None else absolute(path)
+        self._make: Callable[[], Cache[V]] = partial(Cache, root, **arguments)
+        self._mutex = threading.Lock()
+        self._close_lock = threading.Lock()
+        self._opening: futures.Future[Cache[V]] | None = None
+        self._closed, self._closes_cache = False, True
+        self._threads = futures.ThreadPoolExecutor(_THREAD_COUNT, "hypercache-async")
+        self._cache: Cache[V] | None = None
+
+    @classmethod
+    async def open(
+        cls, path: str | os.PathLike[str] | None = None, **arguments: Any
+    ) -> Self:
+        """Return a cache that is open, which happens in a thread.
+
+        Raises:
+            ConfigError, StoreLockedError, CorruptionError, ...: as `Cache`.
+        """
+        return await cls(path, **arguments).__aenter__()
+
+    @classmethod
+    def over(cls, cache: Cache[V]) -> Self:
+        """Return the awaited form of an open cache, which threads may use beside it.
+
+        `close` waits for the writes that were awaited, and leaves `cache` open.
+        """
+        self = cls()
+        self._closes_cache = False
+        self._begin(cache)
+        self._opening = futures.Future()
+        self._opening.set_result(cache)
+        return self
+
+    # Where a call runs
+
+    async def _look(self, name: str, /, *args: Any) -> Any:
+        cache = self._cache
+        if cache is None:
+            cache = await self._opened()
+        return getattr(cache, name)(*args)
+
+    async def _read(self, run: Callable[[Cache[V]], T]) -> T:
+        refuse_inside(self)
+        cache = self._cache
+        if cache is None:
+            cache = await self._opened()
+        return await asyncio.wrap_future(self._start(partial(run, cache)))
+
+    async def _write(self, name: str, /, *args: Any, **options: Any) -> Any:
+        refuse_inside(self)
+        cache = self._cache
+        if cache is None:
+            cache = await self._opened()
+        run = partial(getattr(cache, name), *args, **options)
+        if self._writes_here:
+            made, result = self._queue.run_here(run)
+            if made:
+                return result
+        looks_first = name == "delete_many" or options.get("tags", ()) != ()
+        call = Call(run, gives_lsn=name in _GIVE_LSN, looks_first=looks_first)
+        return await self._queue.submit(call)
+
+    def transaction(self) -> AsyncTransaction[V]:
+        """Make the writes of an `async with` block one batch, or on error none.
+
+        Only the calls on what the block gives are part of it, and only they see its
+        writes before it has ended. Until then the writes of others wait, and what
+        looks at the whole store, `get_many` too; reads of one key do not. Cancelled, it
+        has written nothing. Blocks may be nested, by `transaction` of what this gives.
+
+        Raises:
+            TransactionError: a call on the cache itself that would wait for its end.
+        """
+        return AsyncTransaction(self, self._enter, SimpleQueue())
+
+    async def _enter(self, transaction: AsyncTransaction[V]) -> Place[V]:
+        del transaction
+        refuse_inside(self)
+        return await self._opened(), self._queue.submit
+
+    # The store as a whole
+
+    async def expire(self) -> int:
+        """Remove all entries that have expired by now, and return how many."""
+        return await self._read(Cache.expire)
+
+    async def sync(self) -> int:
+        """Return when everything acknowledged so far is on the medium, and its LSN."""
+        return await self._read(Cache.sync)
+
+    async def wait_durable(
+        self,
+        lsn: int,
+        timeout: float | None = None,  # noqa: ASYNC109 - it ends the wait of a thread
+    ) -> None:
+        """Return when the write with this LSN is on the medium.
+
+        Raises:
+            WaitTimeoutError: `timeout` seconds passed first; the write stands.
+            StorageFailedError: the log failed; the write may be lost.
+        """
+        await self._read(lambda cache: cache.wait_durable(lsn, timeout))
+
+    async def checkpoint(self) -> int:
+        """Fold the log into the store below it; see `Cache.checkpoint`."""
+        return await self._read(Cache.checkpoint)
+
+    async def compact(self) -> int:
+        """Rewrite what is on disk without what is dead; see `Cache.compact`."""
+        return await self._read(Cache.compact)
+
+    async def backup(self, destination: str | os.PathLike[str]) -> int:
+        """Copy the store into a new directory; see `Cache.backup`."""
+        return await self._read(lambda cache: cache.backup(destination))
+
+    async def refresh(self) -> int:
+        """Move what a read-only cache shows forward to now; return its LSN."""
+        return await self._read(Cache.refresh)
+
+    async def check(self) -> CheckReport:
+        """Read everything back; `report.ok` is True when nothing is wrong."""
+        return await self._read(Cache.check)
+
+    async def stats(self) -> EngineStats:
+        """Return the numbers of this moment."""
+        return await self._read(Cache.stats)
+
+    async def close(self) -> None:
+        """Wait for the writes that were awaited, then close as `Cache.close` does."""
+        refuse_inside(self)
+        await asyncio.shield(asyncio.to_thread(self._close))
+
+    async def __aenter__(self) -> Self:
+        try:
+            await self._opened()
+        except BaseException:
+            await self.close()
+            raise
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.close()
+
+    # Open and close
+
+    async def _opened(self) -> Cache[V]:
+        """Return the cache, once it is open; the first who asks has it opened."""
+        with self._mutex:
+            if self._closed:
+                raise closed_error()
+            opening = self._opening or self._start(self._open)
+            self._opening = opening
+        return await asyncio.shield(asyncio.wrap_future(opening))
+
+    def _open(self) -> Cache[V]:
+        try:
+            cache = self._make()
+        except BaseException:
+            with self._mutex:
+                self._opening = None  # the next one may have more luck
+            raise
+        self._begin(cache)
+        return cache
+
+    def _begin(self, cache: Cache[V]) -> None:
+        self._pid = os.getpid()
+        self._queue = WriteQueue(partial(run_group, cache))
+        # Others may hold the lock of a cache that is theirs, too, for long.
+        self._writes_here = cache._whole.keeps_objects and self._closes_cache
+        self._cache = cache
+
+    def _start(self, run: Callable[[], T]) -> futures.Future[T]:
+        if self._cache is not None:
+            refuse_forked(self._pid)
+        if self._closed:
+            raise closed_error()
+        try:
+            return self._threads.submit(run)
+        except RuntimeError as error:  # closed meanwhile, or the interpreter ends
+            raise closed_error() from error
+
+    def _close(self) -> None:
+        with self._mutex:
+            self._closed = True
+            opening = self._opening
+        with self._close_lock, contextlib.ExitStack() as release:
+            release.callback(self._threads.shutdown)
+            if opening is not None:
+                futures.wait((opening,))
+            cache, self._cache = self._cache, None
+            if cache is not None:
+                self._queue.close()
+            if cache is not None and self._closes_cache:
+                cache.close()
