@@ -6,19 +6,25 @@ import asyncio
 import contextlib
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from concurrent import futures
+from datetime import timedelta
 from functools import partial
 from queue import SimpleQueue
 from types import TracebackType
 from typing import Any, Self
 
-from hypercache.arguments import absolute
+from hypercache.arguments import absolute, key_bytes
 from hypercache.async_key_values import AsyncKeyValues, T
 from hypercache.async_transaction import AsyncTransaction, Place, refuse_inside
 from hypercache.cache import Cache
-from hypercache.engines.base import CheckReport, EngineStats
+from hypercache.cache_stats import CacheStats
+from hypercache.engines.base import CheckReport
+from hypercache.entries import Key, Tags, Ttl
 from hypercache.key_value import V
+from hypercache.makers import LEASE_S, P, R, at_once
+from hypercache.memoize import AsyncMemoized, Naming
+from hypercache.recipe import Recipe, recipe
 from hypercache.write_groups import run_group
 from hypercache.write_queue import Call, WriteQueue, closed_error, refuse_forked
 
@@ -126,6 +132,80 @@ class AsyncCache(AsyncKeyValues[V]):
         refuse_inside(self)
         return await self._opened(), self._queue.submit
 
+    # Values that are made when they are missing
+
+    async def get_or_set(
+        self,
+        key: Key,
+        factory: Callable[[], V | Awaitable[V]],
+        ttl: Ttl = None,
+        *,
+        tags: Tags = (),
+        stale_ttl: Ttl = None,
+        stale_if_error: Ttl = None,
+        early_refresh: float = 0.0,
+        lease: float | timedelta = LEASE_S,
+    ) -> V:
+        """Return the value; if it is absent, store and return what `factory` makes.
+
+        It is called in the loop; what it returns is awaited if it can be. One task, or
+        thread, or process makes a value for all who wait; see `Cache.get_or_set`.
+        """
+        how = recipe(
+            ttl,
+            tags=tags,
+            stale_ttl=stale_ttl,
+            stale_if_error=stale_if_error,
+            early_refresh=early_refresh,
+            lease=lease,
+        )
+        value: V = await self.make_async(key_bytes(key), factory, how)
+        return value
+
+    def memoize(
+        self,
+        ttl: Ttl = None,
+        *,
+        name: str | None = None,
+        ignore: tuple[str, ...] = (),
+        key: Callable[..., Key] | None = None,
+        tags: Tags | Callable[..., Tags] = (),
+        stale_ttl: Ttl = None,
+        stale_if_error: Ttl = None,
+        early_refresh: float = 0.0,
+        lease: float | timedelta = LEASE_S,
+    ) -> Callable[[Callable[P, R]], AsyncMemoized[P, R]]:
+        """Decorate an async function, or method, to keep its results.
+
+        The arguments are those of `Cache.memoize`. What forgets results is awaited.
+        """
+        how = recipe(
+            ttl,
+            tags=() if callable(tags) else tags,
+            stale_ttl=stale_ttl,
+            stale_if_error=stale_if_error,
+            early_refresh=early_refresh,
+            lease=lease,
+        )
+        naming = Naming(name, ignore, key, tags if callable(tags) else None)
+        return lambda function: AsyncMemoized(self, function, how, naming)
+
+    async def make_async(
+        self, key: bytes, factory: Callable[[], Any], recipe: Recipe
+    ) -> Any:
+        """Return the value of a key, made by `factory` as the recipe says."""
+        refuse_inside(self)
+        cache = await self._opened() if self._cache is None else self._cache
+        offload = at_once if self._writes_here else self._offload
+        return await cache.make_async(key, factory, recipe, offload)
+
+    async def forget(self, key: bytes) -> bool:
+        """Remove a key, and what is made for it now; tell whether it was present."""
+        return await self._read(lambda cache: cache.forget(key))
+
+    def _offload(self, run: Callable[[], Any]) -> Awaitable[Any]:
+        return asyncio.wrap_future(self._start(run))
+
     # The store as a whole
 
     async def expire(self) -> int:
@@ -169,7 +249,7 @@ class AsyncCache(AsyncKeyValues[V]):
         """Read everything back; `report.ok` is True when nothing is wrong."""
         return await self._read(Cache.check)
 
-    async def stats(self) -> EngineStats:
+    async def stats(self) -> CacheStats:
         """Return the numbers of this moment."""
         return await self._read(Cache.stats)
 

@@ -129,6 +129,8 @@ class AsyncKeyValues(ABC, Generic[V]):
         key: Key,
         factory: Callable[[], V | Awaitable[V]],
         ttl: Ttl = None,
+        *,
+        tags: Tags = (),
     ) -> V:
         """Return the value; if absent, store and return what `factory` makes.
 
@@ -139,7 +141,7 @@ class AsyncKeyValues(ABC, Generic[V]):
             return found
         made = factory()
         value: V = await made if inspect.isawaitable(made) else made
-        await self.set(key, value, ttl)
+        await self.set(key, value, ttl, tags=tags)
         return value
 
     # Many keys

@@ -22,6 +22,7 @@ from hypercache.single_flight import Flights
 P = ParamSpec("P")
 R = TypeVar("R")
 LEASE_S = 60.0
+Offload = Callable[[Callable[[], Any]], Awaitable[Any]]
 
 
 class Making(KeyValues[V]):
@@ -123,13 +124,21 @@ class Making(KeyValues[V]):
         return run(self._steps(key, recipe), factory)
 
     async def make_async(
-        self, key: bytes, factory: Callable[[], Any], recipe: Recipe
+        self,
+        key: bytes,
+        factory: Callable[[], Any],
+        recipe: Recipe,
+        offload: Offload | None = None,
     ) -> Any:
-        """Return the value of a key, made by awaiting `factory`; see `make`."""
+        """Return the value of a key, made by awaiting `factory`; see `make`.
+
+        `offload` calls what may wait for the disk; by default threads of asyncio do.
+        """
         value = MISSING if recipe.early else self.get(key, MISSING)
         if value is not MISSING:
             return value
-        return await run_async(self._steps(key, recipe), factory, self._offload)
+        offload = offload or self._offload
+        return await run_async(self._steps(key, recipe), factory, offload)
 
     def forget(self, key: bytes) -> bool:
         """Remove a key, and what is made for it now; tell whether it was present."""
@@ -159,9 +168,10 @@ class Making(KeyValues[V]):
     def _offload(self, function: Callable[[], Any]) -> Awaitable[Any]:
         """Call what may wait for the disk, elsewhere."""
         if self._whole.keeps_objects or self._in_transaction():
-            return _at_once(function)
+            return at_once(function)
         return asyncio.to_thread(function)
 
 
-async def _at_once(function: Callable[[], Any]) -> Any:
+async def at_once(function: Callable[[], Any]) -> Any:
+    """Call what does not wait."""
     return function()

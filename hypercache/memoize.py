@@ -135,6 +135,35 @@ class Memoized(Generic[P, R_co]):
         return self._recipe.tagged(self._tag, *own)
 
 
+class AsyncMemoized(Memoized[P, R_co]):
+    """A `Memoized` whose calls are awaited, and whose results are forgotten so, too.
+
+    Made by `AsyncCache.memoize`, of a function that need not be async.
+    """
+
+    def __init__(
+        self,
+        maker: Any,
+        function: Callable[P, R_co],
+        recipe: Recipe,
+        naming: Naming,
+    ) -> None:
+        super().__init__(maker, function, recipe, naming)
+        self._is_async = True
+
+    async def invalidate(  # type: ignore[override]
+        self, *args: P.args, **kwargs: P.kwargs
+    ) -> bool:
+        """Forget the result of one call; tell whether there was one."""
+        was_there: bool = await self._maker.forget(self._name(args, kwargs))  # type: ignore[misc]
+        return was_there
+
+    async def invalidate_all(self) -> int:  # type: ignore[override]
+        """Forget the results of all calls, by one write; return its LSN."""
+        lsn: int = await self._maker.invalidate(self._tag)  # type: ignore[misc]
+        return lsn
+
+
 class BoundMemoized(Generic[Q, R_co]):
     """The method of one instance; see `Memoized`."""
 
