@@ -14,7 +14,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test crash check format bench bench-load bench-open bench-async soak coverage defects fuzz damage soak-crash
+.PHONY: help demo test crash check format bench bench-load bench-open bench-async soak coverage defects fuzz damage soak-crash memory
 
 help:
 	@echo "make demo     show the engine at work (installs the core package only)"
@@ -25,6 +25,7 @@ help:
 	@echo "make fuzz     feed damaged input to all that reads files (SECONDS=60 each)"
 	@echo "make check    formatting, lint, types and the house rules"
 	@echo "make format   format the code and apply safe fixes"
+	@echo "make memory   measure what limits on memory are worth (some minutes)"
 	@echo "make bench    run the micro benchmarks"
 	@echo "make bench-load  run the sustained loads (some minutes)"
 	@echo "make bench-open  load a log beside Redis"
@@ -48,6 +49,9 @@ coverage: $(VENV)/.installed-test
 # About two hours; it goes on where it was interrupted.
 defects: $(VENV)/.installed-test
 	$(PY) tools/seed_defects.py
+
+memory: $(VENV)/.installed-test
+	$(PY) tools/resident_memory.py
 
 SECONDS := 60
 fuzz: $(VENV)/.installed-fuzz
@@ -109,7 +113,7 @@ $(VENV)/.installed-fuzz: pyproject.toml | $(VENV)/.created
 # Two pip runs in one .venv would race: under -j each waits for those before it.
 before_test := $(if $(filter demo,$(MAKECMDGOALS)),$(VENV)/.installed-core)
 before_bench := $(before_test) \
-	$(if $(filter test crash check format coverage defects damage soak-crash,$(MAKECMDGOALS)),$(VENV)/.installed-test)
+	$(if $(filter test crash check format coverage defects damage soak-crash memory,$(MAKECMDGOALS)),$(VENV)/.installed-test)
 before_fuzz := $(before_bench) \
 	$(if $(filter bench bench-load,$(MAKECMDGOALS)),$(VENV)/.installed-bench)
 $(VENV)/.installed-test: | $(before_test)

@@ -21,7 +21,6 @@ ROOT = Path(__file__).resolve().parent.parent
 MIB = 1 << 20
 ENGINES = ("memory", "memory with a log", "hybrid")
 ALLOWED = 1.15
-_TIMES = 3  # so many times the limit is written
 _SAMPLE_EVERY = 500
 _ENTRY_BYTES = 150  # roughly, beside key and value
 
@@ -42,15 +41,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("engines", nargs="*", help=", ".join(ENGINES))
     parser.add_argument("--mib", type=int, default=32)
     parser.add_argument("--mix", choices=MIXES)
+    parser.add_argument("--times", type=float, default=3.0, help="limits written")
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--child", help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
     if options.child:
-        print(json.dumps(load(options.child, options.mix, options.mib * MIB)))
+        print(json.dumps(load(options.child, options)))
         return 0
     mixes = [options.mix] if options.mix else list(MIXES)
     rows = [
-        measure(engine, mix, options.mib)
+        measure(engine, mix, options)
         for engine in options.engines or ENGINES
         for mix in mixes
     ]
@@ -58,11 +58,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return any(row["ratio"] > ALLOWED for row in rows)
 
 
-def measure(engine: str, mix: str, mib: int) -> dict[str, Any]:
+def measure(engine: str, mix: str, options: argparse.Namespace) -> dict[str, Any]:
     """Return a line of the table, measured in a process of its own."""
     command = [sys.executable, __file__, "--child", engine, "--mix", mix]
     done = subprocess.run(
-        [*command, "--mib", str(mib)], capture_output=True, text=True, check=False
+        [*command, f"--mib={options.mib}", f"--times={options.times}"],
+        capture_output=True,
+        text=True,
+        check=False,
     )
     if done.returncode:
         raise SystemExit(f"{engine}, {mix}: {done.stderr}")
@@ -70,8 +73,9 @@ def measure(engine: str, mix: str, mib: int) -> dict[str, Any]:
     return row
 
 
-def load(engine: str, mix: str, limit_bytes: int) -> dict[str, Any]:
+def load(engine: str, options: argparse.Namespace) -> dict[str, Any]:
     """Fill a cache far beyond its limit; return what that took."""
+    mix, limit_bytes = options.mix, options.mib * MIB
     rng, lengths = random.Random(f"{engine} {mix}"), MIXES[mix]
     with tempfile.TemporaryDirectory() as folder:
         cache = open_cache(engine, Path(folder) / "store", limit_bytes)
@@ -82,7 +86,7 @@ def load(engine: str, mix: str, limit_bytes: int) -> dict[str, Any]:
         cache.clear()
         empty, peak, written = resident(), {}, 0
         count = 0
-        while written < _TIMES * limit_bytes:
+        while written < options.times * limit_bytes:
             number = int(key_count * rng.random() ** 2)
             key_length, value_length = lengths(rng)
             key = (b"%x." % number).ljust(key_length, b"k")

@@ -266,10 +266,11 @@ class Capacity:
     def _bookkeeping_bytes(self, count: int) -> int:
         if self._charges.table is None:
             return self._tables_bytes + count * self._charges.each_bytes
-        # Twice: when it is made anew, there are two of them. What is asked for is how
-        # large it will be then, so that a leap is known before it is made.
+        # When it is made anew there are two of them, and of the last one malloc may
+        # keep a part. What is asked for is how large it will be then, so that a leap
+        # is known before it is made.
         anew = self._dict_cost.of(count)
-        return self._tables_bytes + max(anew, self._dict_bytes) + anew
+        return self._tables_bytes + max(anew, self._dict_bytes) + anew + anew // 2
 
     def _evict(self) -> bytes | None:
         """Return a key that is there, expired or chosen by the policy; it is gone."""
@@ -312,6 +313,8 @@ class Capacity:
         self._count(before, after, more_bytes)
 
     def _count(self, before: Slot, after: Slot, more_bytes: int) -> None:
+        if type(before) is tuple and self._expiry is not None:
+            self._expiry.outdated_count += 1
         self.count += (after is not None) - (before is not None)
         self.payload_bytes += more_bytes
         self._unseen += 1
@@ -334,6 +337,8 @@ class Capacity:
 
     def _measure(self) -> None:
         self._unseen = 0
+        if self._expiry is not None and self._charges.table is not None:
+            self._expiry.fit(self.count, self._charges.table().items())
         self._tables_bytes = max(0, self._now_bytes() - self._empty_bytes)
         if self._charges.table is not None:
             self._dict_bytes = sys.getsizeof(self._charges.table())

@@ -15,6 +15,8 @@ from hypercache.eviction.deadlines import Deadlines
 
 SWEPT_AT_ONCE = 256
 _FEW = 64  # so many outdated entries are not worth a rebuild
+_SHARE = 8  # nor is one in so many
+_KEY_BYTES = 64  # roughly
 
 
 class Due(NamedTuple):
@@ -42,10 +44,16 @@ class Heads(Protocol):
 
 
 class ExpiryIndex:
-    """Know when the keys of a table are due; called under the engine's lock."""
+    """Know when the keys of a table are due; called under the engine's lock.
+
+    Attributes:
+        outdated_count: entries with an expiry that went before they were due, as far
+            as somebody counts them. The index still has their keys.
+    """
 
     def __init__(self, now_ms: Callable[[], float]) -> None:
         self._now_ms = now_ms
+        self.outdated_count = 0
         self._deadlines = Deadlines(now_ms)
 
     def __len__(self) -> int:
@@ -77,18 +85,20 @@ class ExpiryIndex:
 
         `count` is the number of keys of the table that may have an expiry.
         """
-        if len(self._deadlines) > _FEW + 2 * count:
-            self._deadlines = Deadlines(self._now_ms)
+        known = len(self._deadlines)
+        if known > _FEW + 2 * count or self.outdated_count > _FEW + known // _SHARE:
+            self.clear()
             for key, slot in table:
                 self.note(key, slot)
 
     def clear(self) -> None:
         """Forget every key."""
-        self._deadlines = Deadlines(self._now_ms)
+        self._deadlines, self.outdated_count = Deadlines(self._now_ms), 0
 
     def overhead_bytes(self) -> int:
-        """Return the memory of the index, keys not counted."""
-        return self._deadlines.overhead_bytes()
+        """Return the memory of the index, with keys that nobody else has."""
+        outdated_bytes = self.outdated_count * _KEY_BYTES
+        return self._deadlines.overhead_bytes() + outdated_bytes
 
 
 class ExpiryHand:

@@ -1,8 +1,10 @@
 """How the memory of a hybrid store is divided, `Options.memory_bytes` in all.
 
-A quarter is for the memtable that takes the writes, and one for that which is being
-folded meanwhile. The read cache has the rest, but for what the log and LMDB map, and
-for the keys that an eviction policy knows.
+A fifth is for the memtable that takes the writes, and one for that which is being
+folded meanwhile. A quarter is kept for what cannot be told exactly: the segments and
+the pages of LMDB that are mapped, the ops of the segment in which a memtable becomes
+full, and what malloc keeps. The read cache has the rest, but for the keys that an
+eviction policy knows.
 """
 
 from __future__ import annotations
@@ -14,7 +16,8 @@ from hypercache.options import MIB, Options
 
 LEAST_MEMTABLE_BYTES = 4 * MIB  # below that a store would do little but fold
 _LEAST_SEGMENT_BYTES = MIB
-_MEMTABLE_SHARE = 4
+_MEMTABLE_SHARE = 5
+_RESERVE_SHARE = 4
 _SEGMENT_SHARE = _MAP_SHARE = 16  # the log maps one segment, for a moment two
 _POLICY_SHARE = 8  # see `disk_limits`
 # Two objects beside what the log has of an entry, less what the frame adds there.
@@ -30,9 +33,8 @@ def read_cache_bytes(options: Options) -> int:
     """Return what the read cache may take."""
     whole = options.memory_bytes
     limited = options.max_items is not None or options.max_bytes is not None
-    shares = whole // _SEGMENT_SHARE + whole // _MAP_SHARE
-    shares += whole // _POLICY_SHARE if limited else 0
-    return whole // 2 - shares
+    taken = 2 * (whole // _MEMTABLE_SHARE) + whole // _RESERVE_SHARE
+    return whole - taken - (whole // _POLICY_SHARE if limited else 0)
 
 
 def mapped_bytes(options: Options) -> int:

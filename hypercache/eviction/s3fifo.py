@@ -106,23 +106,29 @@ class S3Fifo(EvictionPolicy):
 
     def overhead_bytes(self) -> int:
         """Return the memory of queues, counters and ghosts."""
-        tables = self._rounds, self._unread
+        # The keys of hits are the readers' own; and a dict that is made anew is there
+        # twice.
+        key_count = len(self._rounds) + len(self._unread)
+        hits = key_count * self._key_bytes + 2 * sys.getsizeof(self._rounds)
         # With what the ghosts take once there are any: the first eviction is too late
         # to make room for them.
         ghosts = self._ghosts.overhead_bytes(int(REACH * len(self._queues)))
         own = self._queues.overhead_bytes() + ghosts
-        return own + sum(map(sys.getsizeof, tables))
+        return own + hits + sys.getsizeof(self._unread)
 
     def _empty(self) -> None:
         self._queues, self._ghosts = Queues(2), Ghosts()
         self._rounds: dict[bytes, int] = {}
         self._share = FIRST_SHARE
         self._evicts = False
+        self._key_bytes = 0  # of one of the last hits, for all
         self._turn = Turn()
         self._history = History()
 
     def _count_hits(self) -> None:
         unread, rounds = self._unread, self._rounds
+        if unread:
+            self._key_bytes = sys.getsizeof(unread[0])
         for _ in range(len(unread)):
             key = unread.popleft()
             count = rounds.get(key, 0)
