@@ -15,7 +15,7 @@ def test_all_shares_together_are_what_was_given(mib, limited):
     memtables = 2 * memory_budget.memtable_bytes(options)
     short = memory_budget.in_short_segments(options, options.memory_bytes)
     mapped = 2 * short.segment_bytes + memory_budget.mapped_bytes(options)
-    assert 0 < cache
+    assert cache > 0
     assert cache + memtables + mapped <= options.memory_bytes
 
 
