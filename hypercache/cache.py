@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from typing import Any, Literal, overload
 
 from hypercache import arguments
 from hypercache.codec import Codec
@@ -14,6 +15,7 @@ from hypercache.eviction import EvictionPolicy
 from hypercache.hooks import Hooks
 from hypercache.key_value import V
 from hypercache.makers import Making
+from hypercache.mapping import CacheMapping
 from hypercache.options import Maintenance, Options
 from hypercache.serializers import Serializer
 
@@ -113,3 +115,21 @@ class Cache(Making[V]):
         root = None if path is None else arguments.absolute(path)
         opened = open_engine(root, engine=engine, options=options)
         super().__init__(opened, settings)
+
+    @overload
+    def mapping(
+        self, keys: type[bytes] | Literal["bytes"] = bytes
+    ) -> CacheMapping[bytes, V]: ...
+
+    @overload
+    def mapping(self, keys: type[str] | Literal["str"]) -> CacheMapping[str, V]: ...
+
+    def mapping(self, keys: Any = bytes) -> Any:
+        """Return the cache as a MutableMapping whose keys are `bytes`, or `str`.
+
+        Raises:
+            ConfigError: `keys` is something else.
+        """
+        if keys not in (str, bytes, "str", "bytes"):
+            raise ConfigError(f"keys={keys!r} must be str or bytes")
+        return CacheMapping(self, as_text=keys in (str, "str"))

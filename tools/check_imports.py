@@ -66,7 +66,10 @@ MODULES = {
     "async_key_values": Place("cache", ("entries", "key_value")),
     "write_groups": Place("cache", ("cache", "write_queue")),
     "write_queue": Place("cache"),
-    "cache": Place("cache", ("arguments", "entries", "hooks", "key_value", "makers")),
+    "dbm": Place("cache", ("arguments", "cache", "entries")),
+    "cache": Place(
+        "cache", ("arguments", "entries", "hooks", "key_value", "makers", "mapping")
+    ),
     "makers": Place(
         "cache",
         (
@@ -86,6 +89,7 @@ MODULES = {
         "cache", ("arguments", "call_keys", "entries", "recipe", "reserved")
     ),
     "call_keys": Place("cache"),
+    "mapping": Place("cache", ("arguments", "entries", "key_value")),
     "shelf": Place(
         "cache", ("arguments", "entries", "leases", "making", "recipe", "single_flight")
     ),
