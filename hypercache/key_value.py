@@ -201,6 +201,12 @@ class KeyValues(Entries, Generic[V]):
         op = Delete(key_bytes(key))
         return self._update(op.key, lambda shown: op if shown else None)
 
+    @overload
+    def pop(self, key: Key, default: None = None) -> V | None: ...
+
+    @overload
+    def pop(self, key: Key, default: D) -> V | D: ...
+
     def pop(self, key: Key, default: Any = None) -> Any:
         """Remove a key and return its value, or `default` if it was absent."""
         name = key_bytes(key)
