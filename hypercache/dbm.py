@@ -33,7 +33,9 @@ class error(OSError):  # noqa: N801, N818 - the name that all dbm modules have
 
 
 def open(  # noqa: A001 - the name that all dbm modules have
-    file: str | os.PathLike[str], flag: str = "r", mode: int = 0o666
+    file: str | bytes | os.PathLike[str] | os.PathLike[bytes],
+    flag: str = "r",
+    mode: int = 0o666,
 ) -> Database:
     """Open a database in a directory.
 
@@ -50,15 +52,25 @@ def open(  # noqa: A001 - the name that all dbm modules have
     del mode
     if flag not in _FLAGS:
         raise ValueError(f"flag={flag!r} must be one of {', '.join(_FLAGS)}")
-    with _errors():
-        path = absolute(file)
-        exists = OsStorage().info(StorePaths(path).store) is not None
-        if flag in "rw" and not exists:
-            raise error(f"there is no database in {path}; open it with flag 'c'")
-        cache: Cache[bytes] = Cache(path, serializer="bytes", read_only=flag == "r")
-        if flag == "n":
+    try:
+        return _opened(absolute(os.fsdecode(file)), flag)
+    except HyperCacheError as cause:  # all of them: that it is none of ours, too
+        raise error(str(cause)) from cause
+
+
+def _opened(path: str, flag: str) -> Database:
+    storage, paths = OsStorage(), StorePaths(path)
+    exists = storage.is_directory(path) and storage.info(paths.store) is not None
+    if flag in "rw" and not exists:
+        raise error(f"there is no database in {path}; open it with flag 'c'")
+    cache: Cache[bytes] = Cache(path, serializer="bytes", read_only=flag == "r")
+    if flag == "n":
+        try:
             cache.clear()
-        return Database(cache)
+        except BaseException:
+            cache.close()
+            raise
+    return Database(cache)
 
 
 class Database(MutableMapping[bytes, bytes]):
@@ -113,6 +125,17 @@ class Database(MutableMapping[bytes, bytes]):
     def _first(self, start: bytes | None) -> bytes | None:
         with _errors():
             return next((key for key, _ in self._cache.scan(start=start)), None)
+
+    def setdefault(self, key: str | bytes, default: str | bytes = b"") -> bytes:
+        """Return the value of a key, which is stored first if it is absent."""
+        data = default.encode() if isinstance(default, str) else default
+        with _errors():
+            while True:
+                value: bytes = self._cache.get(key, MISSING)
+                if value is not MISSING:
+                    return value
+                if self._cache.add(key, data):
+                    return data
 
     def clear(self) -> None:
         """Remove every key."""

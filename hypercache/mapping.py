@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import reprlib
 from collections.abc import (
     ItemsView,
     Iterable,
@@ -15,7 +16,7 @@ from typing import Any, Generic, Self, TypeVar
 
 from hypercache.arguments import key_bytes
 from hypercache.entries import MISSING
-from hypercache.errors import ArgumentTypeError
+from hypercache.errors import ArgumentTypeError, HyperCacheError
 from hypercache.key_value import KeyValues
 
 K = TypeVar("K", str, bytes)
@@ -76,12 +77,13 @@ class CacheMapping(MutableMapping[K, V], Generic[K, V]):
         return self
 
     def __repr__(self) -> str:
-        shown: list[str] = []
-        for key, value in self.items():
-            if len(shown) == _SHOWN:
-                shown.append("...")
-                break
-            shown.append(f"{key!r}: {value!r}")
+        try:
+            found = list(self._cache.scan(limit=_SHOWN + 1))
+        except HyperCacheError as error:  # such as of a cache that is closed
+            return f"<{type(self).__name__}: {type(error).__name__}>"
+        shown = [f"{self._label(key)!r}: {reprlib.repr(value)}" for key, value in found]
+        if len(found) > _SHOWN:
+            shown[-1] = "..."
         return f"{type(self).__name__}({{{', '.join(shown)}}})"
 
     def keys(self) -> KeysView[K]:
@@ -116,10 +118,11 @@ class CacheMapping(MutableMapping[K, V], Generic[K, V]):
 
     def popitem(self) -> tuple[K, V]:
         """Remove the entry with the highest key and return it; KeyError without any."""
-        for key, _ in self._cache.scan(reverse=True):
-            value = self._cache.pop(key, MISSING)
+        for name, _ in self._cache.scan(reverse=True):
+            key: K = self._shown(name)  # before it is removed: it may not be UTF-8
+            value = self._cache.pop(name, MISSING)
             if value is not MISSING:
-                return self._shown(key), value
+                return key, value
         raise KeyError("popitem(): the mapping is empty")
 
     def update(self, other: Any = (), /, **named: Any) -> None:
@@ -130,6 +133,9 @@ class CacheMapping(MutableMapping[K, V], Generic[K, V]):
     def clear(self) -> None:
         """Remove every key."""
         self._cache.clear()
+
+    def _label(self, key: bytes) -> str | bytes:
+        return key.decode(errors="backslashreplace") if self._as_text else key
 
     def _shown(self, key: bytes) -> Any:
         if not self._as_text:
@@ -155,6 +161,9 @@ class _Values(ValuesView[V]):
 
     def __iter__(self) -> Iterator[V]:
         return (value for _, value in self._mapping._cache.scan())
+
+    def __contains__(self, value: object) -> bool:
+        return any(found is value or found == value for found in self)
 
 
 def _as_dict(other: Mapping[Any, Any] | Iterable[tuple[Any, Any]]) -> dict[Any, Any]:

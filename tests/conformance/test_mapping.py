@@ -129,3 +129,22 @@ def test_its_repr_is_short_however_many_entries_there_are(cache):
 def test_a_mapping_is_not_hashable(cache):
     with pytest.raises(TypeError):
         hash(cache.mapping())
+
+
+def test_popitem_keeps_an_entry_whose_key_it_cannot_give(cache):
+    cache.set(b"\xff", 1)
+    with pytest.raises(ArgumentTypeError, match=r"mapping\(bytes\)"):
+        cache.mapping(str).popitem()
+    assert cache.get(b"\xff") == 1
+
+
+def test_its_repr_shortens_values_and_never_raises():
+    cache = Cache()
+    mapping = cache.mapping(str)
+    mapping["a"] = list(range(1000))
+    cache.set(b"\xff", 1)
+    assert repr(mapping) == (
+        r"CacheMapping({'a': [0, 1, 2, 3, 4, 5, ...], '\\xff': 1})"
+    )
+    cache.close()
+    assert repr(mapping) == "<CacheMapping: ClosedError>"

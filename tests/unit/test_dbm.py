@@ -1,10 +1,12 @@
 """hypercache.dbm has the shape of the standard dbm modules, so that shelve works."""
 
+import os
 import shelve
 
 import pytest
 
 import hypercache.dbm
+from hypercache import Cache
 from hypercache.errors import CorruptionError, LimitError, StoreLockedError
 
 
@@ -132,3 +134,30 @@ def test_shelve_works_on_it_with_and_without_writeback(path):
         assert len(shelf) == 2
         assert "a" in shelf
         assert shelf.get("c", 5) == 5
+
+
+@pytest.mark.parametrize("flag", ["r", "w", "c", "n"])
+def test_what_is_no_database_is_an_error_of_dbm_and_stays_as_it_is(path, flag):
+    with Cache(path / "typed") as cache:
+        cache["a"] = 1
+    (path / "file").write_bytes(b"something")
+    for place in (path / "typed", path / "file"):
+        with pytest.raises(hypercache.dbm.error):
+            hypercache.dbm.open(place, flag)
+    assert (path / "file").read_bytes() == b"something"
+    with Cache(path / "typed") as cache:
+        assert cache["a"] == 1
+
+
+def test_setdefault_stores_the_empty_value_by_default(path):
+    with hypercache.dbm.open(path, "c") as database:
+        assert database.setdefault("a") == b""
+        assert database.setdefault("a", "1") == b""
+        assert database.setdefault("b", "2") == b"2"
+
+
+def test_a_path_of_bytes_will_do(path):
+    with hypercache.dbm.open(os.fsencode(path), "c") as database:
+        database["a"] = "1"
+    with hypercache.dbm.open(path) as database:
+        assert database["a"] == b"1"
