@@ -122,6 +122,7 @@ MODULES = {
     "attributes": Place("format"),
     "handle": Place("cache", ("arguments", "closing", "sweeper")),
     "closing": Place("cache"),
+    "advice.*": Place("cache"),
     "arguments": Place("cache"),
     "sweeper": Place("cache"),
     "transaction": Place("cache"),
