@@ -40,9 +40,12 @@ def advise(sample: ReferenceSample, present: Present) -> Advice:
     """Play what was sampled through miniature caches; takes about a second.
 
     The answer is about the second half of the last window, which the first half warms
-    up; without a limit, about a cache for as many entries as there are now. For LRU and
-    FIFO the error is below 2 points, for S3-FIFO and SIEVE mostly. What LFU knows from
-    times before the window is not known here: on loads that change it looks better.
+    up; without a limit, about one for as many entries as there are now. A cache that
+    was read less than a million times is recorded from the first call on, and has an
+    answer at the next one.
+
+    The error is a point or two. It may be more where the real policy lives on what it
+    saw before the window (LFU; four times the room), or in a loop (S3-FIFO).
     """
     window = sample.window()
     rate = 1 / (window.mask + 1)
@@ -110,8 +113,8 @@ def _reason(present: Present, known: int) -> str:
         return "the cache is empty: there is nothing to go by"
     if known < LEAST_READS:
         return (
-            f"{known} sampled reads are too few to go by, {LEAST_READS} are enough: "
-            "ask again when there were more"
+            f"{known} sampled reads are too few to go by, {LEAST_READS} are enough; "
+            "they are recorded from now on: ask again later"
         )
     if present.max_items is None and present.max_bytes is None:
         return f"there is no limit; 1x stands for the {present.item_count} entries now"

@@ -5,8 +5,8 @@ Waldspurger et al., "Efficient MRC construction with SHARDS", FAST 2015. A cache
 1/64 of the room, asked for 1/64 of the keys, has about the hit ratio of the whole. The
 part is chosen for each window, so that a full cache has a thousand sampled keys.
 
-A window is short, and between two the cache rests, when recording costs nothing: reads
-call what they would call without it.
+A window is short, and before each one the cache rests, when recording costs nothing:
+reads call what they would call without it. Only who asks early need not wait.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ SAMPLED_COUNT = 768  # at most so many keys of a full cache are sampled
 LAST_WORD = 65_536  # a window ends behind so many
 MARKS = 32  # in a window
 RESTS = 15  # times as many reads as a window took
+FIRST_REST = RESTS * LAST_WORD
 _MOST_PARTS = 1 << 20
 
 Note = Callable[[bytes], object]
@@ -58,10 +59,10 @@ class ReferenceSample:
         self._source, self._hash_of = source, hash_of
         self._lock = threading.Lock()
         self._last: Window | None = None
-        self._rest_until = 0  # reads
+        self._rest_until = FIRST_REST  # reads
+        self._window = Window(0, source.totals())
         self._next_mark = 0
         self.recording = False
-        self._begin(source.totals())
 
     def tick(self) -> None:
         """Begin a window if the rest is over; to be called every some hundred reads."""
@@ -97,11 +98,18 @@ class ReferenceSample:
             self._go_on(window)
 
     def window(self) -> Window:
-        """Return the last whole window; before there is one, the one under way."""
+        """Return the last whole window; before there is one, the one under way.
+
+        The first one begins now, if it has not yet.
+        """
         with self._lock:
-            if self._last is None:
-                self._window.mark(self._source.totals())
-            return self._window if self._last is None else self._last
+            if self._last is not None:
+                return self._last
+            totals = self._source.totals()
+            if not self.recording:
+                self._begin(totals)
+            self._window.mark(totals)
+            return self._window
 
     def _begin_if_rested(self) -> None:
         totals = self._source.totals()

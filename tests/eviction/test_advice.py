@@ -5,7 +5,15 @@ import weakref
 
 import pytest
 
-from hypercache.advice import Advice, Estimate, Present, advise
+from hypercache.advice import (
+    Advice,
+    Estimate,
+    Present,
+    ReferenceSample,
+    Source,
+    Totals,
+    advise,
+)
 from hypercache.advice import sample as sampling
 from hypercache.advice.sample import MARKS, RESTS
 from tests.support.advised import Advised, zipf
@@ -160,6 +168,24 @@ def test_a_window_ends_and_hits_then_cost_nothing(monkeypatch):
     assert advised.sample.recording
     assert advised.note is not advised.plain
     assert advised.sample.window() is window
+
+
+def test_nothing_is_recorded_before_a_million_reads_unless_somebody_asks():
+    reads, notes = [0], []
+    source = Source(
+        lambda: Totals(reads[0], 0), lambda: 10, float, READS.count, notes.append
+    )
+    sample = ReferenceSample(source)
+    reads[0] = sampling.FIRST_REST - 1
+    sample.tick()
+    assert not sample.recording
+    reads[0] += 1
+    sample.tick()
+    assert sample.recording
+    assert len(notes) == 1
+    sample = ReferenceSample(source)
+    sample.window()
+    assert sample.recording
 
 
 def test_a_cache_that_is_given_up_is_not_kept_alive_by_its_sample():

@@ -177,7 +177,9 @@ def sampled(room_count):
     """Return a sample for so much room, and what it says is to be told of hits."""
     notes = []
     source = Source(lambda: NOTHING, lambda: room_count, float, len, notes.append)
-    return ReferenceSample(source, number_of), notes[0]
+    sample = ReferenceSample(source, number_of)
+    sample.window()
+    return sample, notes[0]
 
 
 def number_of(key):

@@ -35,6 +35,7 @@ class Advised:
         self.miss_count = 0
         self.note = self.plain = self.cache._engine.access_hook() or len
         self.sample = ReferenceSample(self.source(), hash_of)
+        self.sample.window()  # begins the first one
 
     def source(self):
         """Return what the sample asks for."""
