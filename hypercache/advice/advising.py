@@ -41,7 +41,7 @@ def advise(sample: ReferenceSample, present: Present) -> Advice:
 
     The answer is about the second half of the last window, which the first half warms
     up; without a limit, about one for as many entries as there are now. A cache that
-    was read less than a million times is recorded from the first call on, and has an
+    was read less than two million times is recorded from the first call on, and has an
     answer at the next one.
 
     The error is a point or two. It may be more where the real policy lives on what it

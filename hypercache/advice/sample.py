@@ -15,12 +15,12 @@ import threading
 from collections.abc import Callable
 from typing import NamedTuple
 
-from hypercache.advice.window import Totals, Window, of_hit
+from hypercache.advice.window import HASH_BITS, Totals, Window
 
 SAMPLED_COUNT = 768  # at most so many keys of a full cache are sampled
 LAST_WORD = 65_536  # a window ends behind so many
 MARKS = 32  # in a window
-RESTS = 15  # times as many reads as a window took
+RESTS = 31  # times as many reads as a window took
 FIRST_REST = RESTS * LAST_WORD
 _MOST_PARTS = 1 << 20
 
@@ -65,8 +65,13 @@ class ReferenceSample:
         self.recording = False
 
     def tick(self) -> None:
-        """Begin a window if the rest is over; to be called every some hundred reads."""
-        if not self.recording and self._lock.acquire(blocking=False):
+        """Begin or end a window if it is time; to be called every some hundred reads.
+
+        Hits are too many to look at each time.
+        """
+        if self.recording:
+            self._go_on(self._window)
+        elif self._lock.acquire(blocking=False):
             try:
                 self._begin_if_rested()
             finally:
@@ -130,8 +135,7 @@ class ReferenceSample:
             access(key)
             key_hash = hash_of(key)
             if not key_hash & mask:
-                note_hit(of_hit(key_hash))
-                self._go_on(window)
+                note_hit(key_hash & HASH_BITS)
 
         return record
 

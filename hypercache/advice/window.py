@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 HIT, MISS, DELETE, SET, _SET_TO_EXPIRE = range(5)
 NOTHING_STORED = -1
-_KINDS = 8  # at most; they take the place of the lowest bits of a hash
+HASH_BITS = -8  # the others say which of the kinds it is
 _OPERANDS = (0, 0, 0, 1, 3)  # words that follow, by kind
 
 
@@ -51,7 +51,7 @@ class Window:
         self.mask = mask
         self.marks = [Mark(0, totals)]
         self._words = array("q")
-        self.note_hit = self._words.append  # with a hash rounded down by `of_hit`
+        self.note_hit = self._words.append  # with HASH_BITS of a hash
 
     def __len__(self) -> int:
         return len(self._words)
@@ -88,7 +88,7 @@ class Window:
         """Yield where each reference begins, and the reference, up to the last mark."""
         words, at, now_ms = self._words[: self.marks[-1].word_count], 0, 0
         while at < len(words):
-            kind, key = words[at] & (_KINDS - 1), words[at] & -_KINDS
+            kind, key = words[at] & ~HASH_BITS, words[at] & HASH_BITS
             operands = words[at + 1 : at + 1 + _OPERANDS[kind]]
             if len(operands) < _OPERANDS[kind]:
                 return  # a mark came between the words of a reference
@@ -101,10 +101,5 @@ class Window:
             at += 1 + len(operands)
 
 
-def of_hit(key_hash: int) -> int:
-    """Return the word for a hit of a key."""
-    return key_hash & -_KINDS
-
-
 def _word(key_hash: int, kind: int) -> int:
-    return key_hash & -_KINDS | kind
+    return key_hash & HASH_BITS | kind

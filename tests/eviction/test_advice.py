@@ -170,7 +170,7 @@ def test_a_window_ends_and_hits_then_cost_nothing(monkeypatch):
     assert advised.sample.window() is window
 
 
-def test_nothing_is_recorded_before_a_million_reads_unless_somebody_asks():
+def test_nothing_is_recorded_before_two_million_reads_unless_somebody_asks():
     reads, notes = [0], []
     source = Source(
         lambda: Totals(reads[0], 0), lambda: 10, float, READS.count, notes.append

@@ -10,7 +10,7 @@ from hypercache import Cache
 from hypercache.advice import ReferenceSample, Source, Totals
 from hypercache.advice.miniature import play
 from hypercache.advice.script import script
-from hypercache.advice.window import DELETE, HIT, MISS, SET, Window, of_hit
+from hypercache.advice.window import DELETE, HASH_BITS, HIT, MISS, SET, Window
 from hypercache.eviction import find_policy
 
 NOTHING = Totals(0, 0)
@@ -27,7 +27,7 @@ def noted(*calls):
         if name == "middle":
             window.marks[1:] = [window.marks[0]._replace(word_count=len(window))]
         elif name == "hit":
-            window.note_hit(of_hit(*arguments))
+            window.note_hit(arguments[0] & HASH_BITS)
         else:
             getattr(window, f"note_{name}")(*arguments)
     window.mark(NOTHING)
@@ -63,7 +63,7 @@ def test_what_was_noted_comes_out_in_its_order(calls):
     found = [reference for _, reference in noted(*calls).references()]
     assert [each.kind for each in found] == [kinds[name] for name, *_ in calls]
     for each, (name, key, *stored) in zip(found, calls, strict=True):
-        assert each.key == of_hit(key)
+        assert each.key == key & HASH_BITS
         if name == "expiring":
             assert [each.size_bytes, each.expires_at_ms, each.now_ms] == stored
         elif name == "set":
@@ -151,7 +151,7 @@ def test_a_miniature_that_is_no_smaller_is_the_cache(policy, calls, max_items):
                 window.note_delete(number * 8)
                 continue
             if name == "get" and cache.get(key) is not None:
-                window.note_hit(of_hit(number * 8))
+                window.note_hit(number * 8)
                 continue
             if name == "get":
                 misses += 1
