@@ -64,16 +64,17 @@ class ReferenceSample:
         self._next_mark = 0
         self.recording = False
 
-    def tick(self) -> None:
+    def tick(self, read_count: int) -> None:
         """Begin or end a window if it is time; to be called every some hundred reads.
 
-        Hits are too many to look at each time.
+        Hits are too many to look at each time. `read_count` is that of `Totals`.
         """
         if self.recording:
             self._go_on(self._window)
-        elif self._lock.acquire(blocking=False):
+        elif read_count >= self._rest_until and self._lock.acquire(blocking=False):
             try:
-                self._begin_if_rested()
+                if not self.recording:
+                    self._begin(self._source.totals())
             finally:
                 self._lock.release()
 
@@ -115,11 +116,6 @@ class ReferenceSample:
                 self._begin(totals)
             self._window.mark(totals)
             return self._window
-
-    def _begin_if_rested(self) -> None:
-        totals = self._source.totals()
-        if not self.recording and totals.reads >= self._rest_until:
-            self._begin(totals)
 
     def _begin(self, totals: Totals) -> None:
         window = self._window = Window(_mask(self._source.room_count()), totals)

@@ -161,10 +161,10 @@ def test_a_window_ends_and_hits_then_cost_nothing(monkeypatch):
     )
     took = window.marks[-1].totals.reads
     advised.misses += [True] * (RESTS * took - len(advised.misses) + took - 1)
-    advised.sample.tick()
+    advised.sample.tick(len(advised.misses))
     assert not advised.sample.recording
     advised.misses.append(True)
-    advised.sample.tick()
+    advised.sample.tick(len(advised.misses))
     assert advised.sample.recording
     assert advised.note is not advised.plain
     assert advised.sample.window() is window
@@ -177,10 +177,10 @@ def test_nothing_is_recorded_before_two_million_reads_unless_somebody_asks():
     )
     sample = ReferenceSample(source)
     reads[0] = sampling.FIRST_REST - 1
-    sample.tick()
+    sample.tick(reads[0])
     assert not sample.recording
     reads[0] += 1
-    sample.tick()
+    sample.tick(reads[0])
     assert sample.recording
     assert len(notes) == 1
     sample = ReferenceSample(source)

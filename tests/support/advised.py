@@ -53,7 +53,7 @@ class Advised:
         found = self.cache._engine.get(key)
         self.misses.append(found is None)
         self.miss_count += found is None
-        self.sample.tick()
+        self.sample.tick(len(self.misses))
         if found is not None:
             self.note(key)
             return
