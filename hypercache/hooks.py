@@ -1,8 +1,8 @@
 """Callbacks for what a cache does by itself: evict, expire, become full.
 
 They are called behind the write that caused it, by the thread that made it, outside of
-all locks and transactions. So a callback may use the cache; what that causes is told
-once the callback has returned.
+all locks and transactions. So a callback may use the cache; what goes because of that
+is told behind the next write.
 """
 
 from __future__ import annotations
@@ -93,7 +93,10 @@ class ToldEngine:
         self._here.busy = True
         try:
             self._tell_pressure()
-            while self._tell_departure():
+            # Not what the hooks cause meanwhile: one that stores what it is told of
+            # would never come to an end.
+            for _ in range(len(self._waiting)):
+                self._tell_departure()
                 self._tell_pressure()
         finally:
             self._here.busy = False
@@ -101,15 +104,14 @@ class ToldEngine:
     def _is_busy(self) -> bool:
         return getattr(self._here, "busy", False)
 
-    def _tell_departure(self) -> bool:
+    def _tell_departure(self) -> None:
         try:
             key, expired = self._waiting.popleft()
         except IndexError:
-            return False
+            return  # another thread was faster
         hook = self._hooks.on_expire if expired else self._hooks.on_evict
         if hook is not None and not is_reserved(key):
             _call(hook, key)
-        return True
 
     def _tell_pressure(self) -> None:
         if self._hooks.on_pressure is None:
