@@ -91,6 +91,9 @@ class Cache(Making[V]):
             arguments.ttl_ms(default_ttl),
             arguments.share("ttl_jitter", ttl_jitter),
             hooks=Hooks(on_evict, on_expire, on_pressure),
+            max_items=max_items,
+            max_bytes=max_bytes,
+            eviction=eviction if isinstance(eviction, str) else type(eviction).__name__,
             sweeps=maintenance != Maintenance.INLINE.value and not read_only,
         )
         if path is None and read_only:

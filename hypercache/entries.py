@@ -7,6 +7,7 @@ is shown while these hold. Records that the cache keeps for itself never are.
 from __future__ import annotations
 
 import random
+import weakref
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import timedelta
@@ -14,10 +15,12 @@ from typing import Any, NamedTuple
 
 from hypercache import arguments, reserved, sweeper
 from hypercache import tags as tagging
+from hypercache.advice import ReferenceSample, Source, Totals
 from hypercache.arguments import key_bytes
 from hypercache.attributes import Attributed, Attributes, Record, record
 from hypercache.codec import Codec
 from hypercache.engines.base import Delete, Entry, KeyOp, Put, StorageEngine
+from hypercache.engines.costs import entry_bytes, stored_bytes
 from hypercache.errors import DeserializationError
 from hypercache.handle import StoreHandle
 from hypercache.hooks import Hooks, ToldEngine
@@ -49,7 +52,30 @@ class Settings(NamedTuple):
     default_ttl_ms: float = 0
     ttl_jitter: float = 0.0
     hooks: Hooks = Hooks()
+    max_items: int | None = None
+    max_bytes: int | None = None
+    eviction: str = "s3fifo"
     sweeps: bool = True
+
+
+def _sample_of(entries: Entries) -> ReferenceSample:
+    """Return what records a part of the references."""
+    # `entries` is a weak proxy: in a circle a forgotten cache would stay open.
+    capacity = entries._settings.max_items
+
+    def totals() -> Totals:
+        return Totals(entries._hits + entries._misses, entries._misses)
+
+    def room_count() -> int:
+        return capacity or max(1, entries._whole.count())
+
+    def switch(note: Callable[[bytes], object]) -> None:
+        entries._note_access = note
+
+    now_ms = entries._whole.now_ms
+    return ReferenceSample(
+        Source(totals, room_count, now_ms, entries._note_access, switch)
+    )
 
 
 class _TaggedError(Exception):
@@ -263,8 +289,11 @@ class Entries(StoreHandle):
         self._codec = codec = codec.in_ram() if engine.keeps_objects else codec
         self._encode, self._decode_bytes = codec.encode, codec.decode
         self._kept, self._form = codec.kept, codec.form
+        in_ram = engine.keeps_objects or engine.stats().engine == "memory"
+        self._charge = entry_bytes if in_ram else stored_bytes
         self._note_access = engine.access_hook() or _IGNORE
         self._find = engine.maybe_find() or NOTHING
+        self._sample = _sample_of(weakref.proxy(self))
         self._attributed = False
         if not self._is_swept and engine.may_expire:
             self._begin_to_sweep()

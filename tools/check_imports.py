@@ -99,7 +99,15 @@ MODULES = {
     "single_flight": Place("cache"),
     "key_value": Place(
         "cache",
-        ("arguments", "cache_stats", "entries", "reserved", "tags", "transaction"),
+        (
+            "advice.*",
+            "arguments",
+            "cache_stats",
+            "entries",
+            "reserved",
+            "tags",
+            "transaction",
+        ),
     ),
     "cache_stats": Place("cache", ("latency",)),
     "latency": Place("cache"),
@@ -107,6 +115,7 @@ MODULES = {
     "entries": Place(
         "cache",
         (
+            "advice.*",
             "arguments",
             "handle",
             "hooks",
