@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import fields
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar, overload
 
 from hypercache import arguments, reserved
 from hypercache import tags as tagging
-from hypercache.advice import Advice, Present, advise
 from hypercache.arguments import key_bytes
 from hypercache.attributes import Attributes
-from hypercache.cache_stats import CacheStats
 from hypercache.engines.base import Delete, KeyOp, Put, Touch
 from hypercache.entries import MISSING, NOTHING, Entries, Key, Shown, Tags, Ttl
 from hypercache.ops import check_key
@@ -260,35 +257,6 @@ class KeyValues(Entries, Generic[V]):
         if not ends_at_ms:
             return None
         return max(0.0, ends_at_ms - self._engine.now_ms()) / 1000
-
-    def stats(self) -> CacheStats:
-        """Return the numbers of this moment."""
-        engine = self._engine.stats()
-        return CacheStats(
-            **{field.name: getattr(engine, field.name) for field in fields(engine)},
-            hits=self._hits,
-            misses=self._misses,
-            get_latency=self._get_times.latency(),
-            set_latency=self._set_times.latency(),
-        )
-
-    def advise(self) -> Advice:
-        """Tell the hit ratio at other sizes, and under other policies.
-
-        From a sample of what was asked for of late, played through miniature caches;
-        takes about a second. The first call of a cache that was read less than two
-        million times begins the sample: ask again when it has been used for a while.
-        """
-        stats, settings = self._engine.stats(), self._settings
-        present = Present(
-            settings.eviction,
-            settings.max_items,
-            settings.max_bytes,
-            len(self),
-            stats.payload_bytes,
-            stats.metadata_bytes,
-        )
-        return advise(self._sample, present)
 
     # Many keys
 

@@ -10,7 +10,8 @@ from typing import Any, ParamSpec, TypeVar
 from hypercache.arguments import key_bytes
 from hypercache.engines.base import Delete, StorageEngine
 from hypercache.entries import MISSING, Key, Settings, Tags, Ttl
-from hypercache.key_value import KeyValues, V
+from hypercache.insight import Insight
+from hypercache.key_value import V
 from hypercache.making import Steps, run, run_async, steps
 from hypercache.memoize import Memoized, Naming
 from hypercache.ops import check_key
@@ -25,7 +26,7 @@ LEASE_S = 60.0
 Offload = Callable[[Callable[[], Any]], Awaitable[Any]]
 
 
-class Making(KeyValues[V]):
+class Making(Insight[V]):
     """Make values that are missing."""
 
     def __init__(self, engine: StorageEngine, settings: Settings) -> None:

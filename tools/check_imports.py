@@ -75,6 +75,7 @@ MODULES = {
         (
             "arguments",
             "entries",
+            "insight",
             "key_value",
             "leases",
             "making",
@@ -97,12 +98,11 @@ MODULES = {
     "recipe": Place("cache", ("arguments", "entries", "tags")),
     "leases": Place("cache", ("reserved",)),
     "single_flight": Place("cache"),
+    "insight": Place("cache", ("advice.*", "cache_stats", "key_value")),
     "key_value": Place(
         "cache",
         (
-            "advice.*",
             "arguments",
-            "cache_stats",
             "entries",
             "reserved",
             "tags",
