@@ -8,6 +8,7 @@ from datetime import timedelta
 from typing import Any
 
 from hypercache.errors import ArgumentTypeError, ConfigError, LimitError
+from hypercache.paths import MAX_NAME_BYTES
 
 TUNING = (
     "segment_bytes",
@@ -111,6 +112,28 @@ def integer(value: Any, key: bytes | None = None) -> int:
     raise ArgumentTypeError(
         f"{where} is {type(value).__name__}, not int: {value!r:.60}"
     )
+
+
+def namespace_name(name: Any) -> str:
+    """Return the name of a namespace if it is one.
+
+    Raises:
+        ArgumentTypeError: it is no str, or one without UTF-8 form.
+        LimitError: it is empty or too long.
+    """
+    if not isinstance(name, str):
+        kind = type(name).__name__
+        raise ArgumentTypeError(f"a namespace's name is str, not {kind}: {name!r:.60}")
+    try:
+        length_bytes = len(name.encode())
+    except UnicodeEncodeError as error:
+        raise ArgumentTypeError(f"the name {name!r:.60} has no UTF-8 form") from error
+    if not 0 < length_bytes <= MAX_NAME_BYTES:
+        raise LimitError(
+            f"a namespace's name is 1 to {MAX_NAME_BYTES} bytes of UTF-8, and {name!r} "
+            f"has {length_bytes}"
+        )
+    return name
 
 
 def known_tuning(tuning: dict[str, Any]) -> dict[str, Any]:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
-from typing import Any, Literal, overload
+from collections.abc import Callable, Mapping
+from typing import Any, Literal, Unpack, cast, overload
 
 from hypercache import arguments
 from hypercache.codec import Codec
 from hypercache.engines import open_engine
+from hypercache.engines.reports import CheckReport
 from hypercache.entries import Settings, Ttl
 from hypercache.errors import ConfigError
 from hypercache.eviction import EvictionPolicy
@@ -16,6 +17,7 @@ from hypercache.hooks import Hooks
 from hypercache.key_value import V
 from hypercache.makers import Making
 from hypercache.mapping import CacheMapping
+from hypercache.namespaces import Namespaces, NamespaceSettings
 from hypercache.options import Maintenance, Options
 from hypercache.serializers import Serializer
 
@@ -96,28 +98,107 @@ class Cache(Making[V]):
             eviction=eviction if isinstance(eviction, str) else type(eviction).__name__,
             sweeps=maintenance != Maintenance.INLINE.value and not read_only,
         )
-        if path is None and read_only:
-            raise ConfigError("read_only=True needs a path: there is nothing to read")
-        if path is None and sync is not None:
-            raise ConfigError(f"sync={sync!r} needs a path: there is nothing to sync")
+        if path is None:
+            _refuse_without_path(sync, read_only=read_only)
+        common: dict[str, Any] = {
+            "sync": sync,
+            "memory_bytes": memory_bytes,
+            "verify": verify,
+            "log_io": log_io,
+            "maintenance": maintenance,
+            "read_only": read_only,
+            "allow_network_fs": allow_network_fs,
+            **arguments.known_tuning(tuning),
+        }
         options = Options.resolve(
             engine=engine,
-            sync=sync,
             max_bytes=max_bytes,
             max_items=max_items,
-            memory_bytes=memory_bytes,
             eviction=eviction,
-            verify=verify,
-            log_io=log_io,
-            maintenance=maintenance,
-            read_only=read_only,
-            allow_network_fs=allow_network_fs,
             serializer=codec.serializer_name,
-            **arguments.known_tuning(tuning),
+            **common,
         )
         root = None if path is None else arguments.absolute(path)
-        opened = open_engine(root, engine=engine, options=options)
-        super().__init__(opened, settings)
+        super().__init__(open_engine(root, engine=engine, options=options), settings)
+        values = default_ttl, ttl_jitter, serializer, compress_min_bytes
+        inherited = _inherited(common, engine, eviction, values)
+        self._namespaces = _namespaces(root, inherited)
+
+    def namespace(self, name: str, **settings: Unpack[NamespaceSettings]) -> Cache[Any]:
+        """Return a cache inside this one, with keys, limits and numbers of its own.
+
+        It is made if there is none of that name, and kept like the cache itself, in
+        its directory. What is not given is as in the cache; limits and callbacks are
+        not. While it is open it is one object for all who ask. Closed with the cache.
+
+        Args:
+            name: 1 to 80 bytes of UTF-8.
+            settings: those of `NamespaceSettings`, which mean what they do for `Cache`.
+
+        Raises:
+            ConfigError: a setting cannot work, or is not that of the one that is open;
+                the cache is a namespace, or is read-only and has none of that name.
+            LimitError: the name is empty or too long.
+            StoreLockedError, CorruptionError, ...: as `Cache`.
+        """
+        return cast("Cache[Any]", self._namespaces.open(name, settings))
+
+    def namespaces(self) -> list[str]:
+        """Return the names of all namespaces, open or not, sorted."""
+        return self._namespaces.names()
+
+    def drop_namespace(self, name: str) -> bool:
+        """Close and remove a namespace with all that is in it; tell if there was one.
+
+        On return it is gone from the medium; a crash leaves it whole or not at all.
+
+        Raises:
+            StoreLockedError: another process has it open; it stays.
+            ReadOnlyError: the cache is read-only.
+        """
+        return self._namespaces.drop(name)
+
+    def sync(self) -> int:
+        """Return when everything acknowledged so far is on the medium, and its LSN.
+
+        In the namespaces that are open here, too; the LSN is the cache's own.
+        """
+        lsn = super().sync()
+        for each in self._namespaces.all_open().values():
+            each.sync()
+        return lsn
+
+    def check(self) -> CheckReport:
+        """Read everything back, all namespaces, too; `report.ok`: nothing is wrong."""
+        reports = [super().check(), *self._namespaces.check()]
+        problems = tuple(problem for each in reports for problem in each.problems)
+        return CheckReport(problems, sum(each.entry_count for each in reports))
+
+    def backup(self, destination: str | os.PathLike[str]) -> int:
+        """Copy the store into a new directory; return the LSN that the copy is of.
+
+        Reads and writes go on meanwhile. On return the copy is on the medium and was
+        read back; on an error there is none. It opens like any store. Namespaces are
+        copied, too, each as of one moment.
+
+        Raises:
+            ConfigError: the destination is the store itself, lies in it or around it,
+                or is not empty; or the cache is volatile.
+            DiskFullError, StorageError, CorruptionError: there is no copy.
+        """
+        target = arguments.absolute(destination)
+        return self._namespaces.back_up(target, super().backup)
+
+    def close(self) -> None:
+        """Bring everything to the medium and let go of all files; repeatable.
+
+        The namespaces are closed, too.
+        """
+        try:
+            if not self._in_transaction():  # which is refused below
+                self._namespaces.close()
+        finally:
+            super().close()
 
     @overload
     def mapping(
@@ -136,3 +217,39 @@ class Cache(Making[V]):
         if keys not in (str, bytes, "str", "bytes"):
             raise ConfigError(f"keys={keys!r} must be str or bytes")
         return CacheMapping(self, as_text=keys in (str, "str"))
+
+
+def _refuse_without_path(sync: str | None, *, read_only: bool) -> None:
+    if read_only:
+        raise ConfigError("read_only=True needs a path: there is nothing to read")
+    if sync is not None:
+        raise ConfigError(f"sync={sync!r} needs a path: there is nothing to sync")
+
+
+def _inherited(
+    common: Mapping[str, Any],
+    engine: str | None,
+    eviction: str | EvictionPolicy,
+    values: tuple[Ttl, float, str | Serializer, int | None],
+) -> dict[str, Any]:
+    """Return the arguments of a namespace for which nothing is given."""
+    names = "default_ttl", "ttl_jitter", "serializer", "compress_min_bytes"
+    # A policy of the user's own holds the keys of one cache.
+    policy = eviction if isinstance(eviction, str) else "s3fifo"
+    own = {"engine": engine, "eviction": policy}
+    return {**common, **own, **dict(zip(names, values, strict=True))}
+
+
+def _namespaces(root: str | None, inherited: Mapping[str, Any]) -> Namespaces:
+    if root is None:
+        return Namespaces(inherited, _inner)
+    # Imported only with a path: it takes what reads stores.
+    from hypercache.stored_namespaces import StoredNamespaces
+
+    return StoredNamespaces(root, inherited, _inner)
+
+
+def _inner(path: str | None, **settings: Any) -> Cache[Any]:
+    cache: Cache[Any] = Cache(path, **settings)
+    cache._namespaces.is_inside = True
+    return cache

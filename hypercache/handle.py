@@ -73,6 +73,11 @@ class StoreHandle:
         """Return the numbers of this moment."""
         return self._engine.stats()
 
+    @property
+    def is_closed(self) -> bool:
+        """Tell whether `close` was called, and succeeded."""
+        return not self._finalizer.alive
+
     def close(self) -> None:
         """Bring everything to the medium and let go of all files; repeatable."""
         sweeper.forget(self._engine)

@@ -145,7 +145,8 @@ def _acquire(root: str, path: str, shared: bool) -> tuple[int, bool]:
     fd = os.open(path, _FLAGS | os.O_APPEND, 0o600)
     try:
         alone = _join(fd) if shared else _flock(fd)
-        if alone is None:
+        # A namespace that was dropped meanwhile took its LOCK with it.
+        if alone is None or not _is_at(fd, path):
             raise StoreLockedError(root, _owner(fd))
         if alone:
             os.ftruncate(fd, 0)
@@ -154,6 +155,13 @@ def _acquire(root: str, path: str, shared: bool) -> tuple[int, bool]:
         os.close(fd)
         raise
     return fd, alone
+
+
+def _is_at(fd: int, path: str) -> bool:
+    try:
+        return os.path.samestat(os.fstat(fd), os.stat(path))
+    except FileNotFoundError:
+        return False
 
 
 def _flock(fd: int) -> bool | None:

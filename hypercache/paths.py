@@ -20,10 +20,11 @@ LMDB = "lmdb"
 LMDB_DATA = "data.mdb"
 LMDB_LOCK = "lock.mdb"
 QUARANTINE = "quarantine"  # what a recovery could not use
+NAMESPACES = "namespaces"
 TEMP_SUFFIX = ".tmp"
 
 # What is only ever there beside a STORE.
-STORE_PARTS = (WAL, AOF, LMDB, CHECKPOINT)
+STORE_PARTS = (WAL, AOF, LMDB, CHECKPOINT, NAMESPACES)
 OWN_NAMES = frozenset(
     {
         LOCK,
@@ -36,6 +37,13 @@ OWN_NAMES = frozenset(
         CHECKPOINT + TEMP_SUFFIX,
     }
 )
+
+
+# Of the name of a namespace; each may take three in the name of its directory.
+MAX_NAME_BYTES = 80
+_ESCAPED = re.compile(rb"%([0-9a-f]{2})")
+_PLAIN = frozenset(b"abcdefghijklmnopqrstuvwxyz0123456789-_")
+_DROPPED = re.compile(r"\.dropped-[0-9a-f]{16}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,3 +145,37 @@ class StorePaths:
     def bases(self) -> LogPaths:
         """Name the bases of the append-only log."""
         return LogPaths(self.aof, "base", "base-")
+
+    @property
+    def namespaces(self) -> str:
+        """Name the directory of the namespaces."""
+        return f"{self.root}/{NAMESPACES}"
+
+    def namespace(self, name: str) -> StorePaths:
+        """Return the paths of a namespace; see docs/namespaces.md for the names."""
+        return StorePaths(f"{self.namespaces}/{_encoded(name)}")
+
+    def dropped(self, number: int) -> str:
+        """Name what a namespace is called while it is removed."""
+        return f"{self.namespaces}/.dropped-{number:016x}"
+
+
+def is_dropped(directory_name: str) -> bool:
+    """Tell whether a directory is what `StorePaths.dropped` names."""
+    return _DROPPED.fullmatch(directory_name) is not None
+
+
+def maybe_namespace(directory_name: str) -> str | None:
+    """Return the namespace that is in a directory, None for any other directory."""
+    text = directory_name.encode(errors="surrogateescape")
+    try:
+        name = _ESCAPED.sub(lambda two: bytes([int(two[1], 16)]), text).decode()
+    except UnicodeDecodeError:
+        return None
+    return name if name and _encoded(name) == directory_name else None
+
+
+def _encoded(name: str) -> str:
+    return "".join(
+        chr(byte) if byte in _PLAIN else f"%{byte:02x}" for byte in name.encode()
+    )

@@ -68,8 +68,20 @@ MODULES = {
     "write_queue": Place("cache"),
     "dbm": Place("cache", ("arguments", "cache", "entries")),
     "cache": Place(
-        "cache", ("arguments", "entries", "hooks", "key_value", "makers", "mapping")
+        "cache",
+        (
+            "arguments",
+            "entries",
+            "hooks",
+            "key_value",
+            "makers",
+            "mapping",
+            "namespaces",
+            "stored_namespaces",
+        ),
     ),
+    "stored_namespaces": Place("cache", ("namespaces",)),
+    "namespaces": Place("cache", ("arguments", "entries", "makers")),
     "makers": Place(
         "cache",
         (
@@ -161,6 +173,17 @@ MODULES = {
             "engines.identity",
             "engines.lmdb_reader",
             "engines.memory_reader",
+        ),
+    ),
+    "engines.namespaces": Place(
+        "engines",
+        (
+            "engines",
+            "engines.auditing",
+            "engines.backup",
+            "engines.backup_helper",
+            "engines.base",
+            "engines.identity",
         ),
     ),
     "engines.base": Place("engines", ("engines.departures", "engines.reports")),

@@ -45,7 +45,7 @@ def disk_bytes(storage: Storage, paths: StorePaths) -> int:
         for directory in directories
         if storage.is_directory(directory)
         for name in storage.list(directory)
-        if f"{directory}/{name}" not in directories
+        if f"{directory}/{name}" not in (*directories, paths.namespaces)
     )
     return sum(info.size_bytes for info in found if info is not None)
 

@@ -151,26 +151,42 @@ def new_store(
     Raises:
         ConfigError: nothing may be written there, see `refuse_destination`.
     """
-    refuse_destination(storage, paths, destination)
-    target = storage.real_path(destination)
-    storage.make_directory(os.path.dirname(target))
-    # A pid alone may come again, and its left-over with it.
-    root = f"{target}.{os.getpid()}-{os.urandom(4).hex()}.{_PARTIAL}"
-    _at_work.add(root)
-    try:
-        remove_left_behind(storage, target)
+    with staged(storage, paths, destination) as root:
         copy = StorePaths(root)
         storage.make_directory(root)
         metafile.write(storage, copy.store, identity)
         yield copy
         for directory in (copy.wal, copy.aof, copy.lmdb, copy.quarantine, root):
             _sync_all(storage, directory)
+
+
+@contextlib.contextmanager
+def staged(storage: Storage, paths: StorePaths, destination: str) -> Iterator[str]:
+    """Give the path of a directory to make, which then gets the name `destination`.
+
+    It must be on the medium when the block ends, with all that is in it; when the block
+    fails, or the process is killed, there is nothing at the destination.
+
+    Raises:
+        ConfigError: nothing may be written there, see `refuse_destination`.
+    """
+    refuse_destination(storage, paths, destination)
+    target = storage.real_path(destination)
+    storage.make_directory(os.path.dirname(target))
+    # A pid alone may come again, and its left-over with it.
+    root = f"{target}.{os.getpid()}-{os.urandom(4).hex()}.{_PARTIAL}"
+    _at_work.add(root)
+    is_whole = False
+    try:
+        remove_left_behind(storage, target)
+        yield root
+        is_whole = True
         storage.rename(root, target)
     except BaseException:
-        if storage.is_directory(root):
-            storage.remove_tree(root)
-        else:
+        if is_whole and not storage.is_directory(root):
             _take_back(storage, target, root)
+        else:
+            storage.remove_tree(root)
         raise
     finally:
         _at_work.discard(root)
@@ -192,7 +208,9 @@ def remove_left_behind(storage: Storage, destination: str) -> None:
     parent, name = os.path.split(storage.real_path(destination))
     if not storage.is_directory(parent):
         return
-    pattern = re.compile(rf"{re.escape(name)}\.([0-9]+)-[0-9a-f]{{8}}\.{_PARTIAL}")
+    # One that is inside another has both their names.
+    made = rf"\.([0-9]+)-[0-9a-f]{{8}}\.{_PARTIAL}"
+    pattern = re.compile(rf"{re.escape(name)}(?:{made})+")
     for found in filter(None, map(pattern.fullmatch, storage.list(parent))):
         path, pid = f"{parent.rstrip(os.sep)}/{found[0]}", int(found[1])
         alive = path in _at_work if pid == os.getpid() else is_alive(pid)
