@@ -9,7 +9,7 @@ from typing import Any, Literal, Unpack, cast, overload
 from hypercache import arguments
 from hypercache.codec import Codec
 from hypercache.engines import open_engine
-from hypercache.engines.reports import CheckReport
+from hypercache.engines.reports import CheckReport, merged
 from hypercache.entries import Settings, Ttl
 from hypercache.errors import ConfigError
 from hypercache.eviction import EvictionPolicy
@@ -170,9 +170,7 @@ class Cache(Making[V]):
 
     def check(self) -> CheckReport:
         """Read everything back, all namespaces, too; `report.ok`: nothing is wrong."""
-        reports = [super().check(), *self._namespaces.check()]
-        problems = tuple(problem for each in reports for problem in each.problems)
-        return CheckReport(problems, sum(each.entry_count for each in reports))
+        return merged([super().check(), *self._namespaces.check()])
 
     def backup(self, destination: str | os.PathLike[str]) -> int:
         """Copy the store into a new directory; return the LSN that the copy is of.

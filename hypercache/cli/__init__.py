@@ -11,6 +11,7 @@ from hypercache.cli.data import delete, get, scan, set_value
 from hypercache.cli.demo import demo
 from hypercache.cli.exits import CommandGroup
 from hypercache.cli.logs import aof, wal
+from hypercache.cli.spaces import drop, namespaces
 
 __all__ = ["main"]
 
@@ -30,6 +31,7 @@ def main() -> None:
 COMMANDS = (
     *(get, set_value, delete, scan),
     *(stats, check, checkpoint, backup, restore),
+    *(namespaces, drop),
     *(wal, aof, demo),
 )
 for command in COMMANDS:

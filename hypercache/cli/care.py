@@ -8,13 +8,17 @@ import click
 
 from hypercache.cli import exits, stores
 from hypercache.cli.printing import echo, echo_json, key_text
-from hypercache.cli.stores import directory_argument, json_option
+from hypercache.cli.stores import json_option, store_argument
+from hypercache.engines import namespaces
 from hypercache.engines.base import CheckReport, Problem
+from hypercache.engines.reports import merged
 from hypercache.errors import CorruptionError
+from hypercache.handle import StoreHandle
+from hypercache.storage import OsStorage
 
 
 @click.command()
-@directory_argument
+@store_argument
 @json_option
 def stats(directory: str, *, as_json: bool) -> None:
     """Print the numbers of a store.
@@ -24,6 +28,7 @@ def stats(directory: str, *, as_json: bool) -> None:
     with stores.open_to_read(directory) as cache:
         numbers = dataclasses.asdict(cache.stats())
         numbers["entry_count"] = len(cache)
+        numbers["namespaces"] = tuple(cache.namespaces())
     numbers["serializer"] = stores.serializer_of(directory)
     if as_json:
         echo_json(numbers)
@@ -34,7 +39,7 @@ def stats(directory: str, *, as_json: bool) -> None:
 
 
 @click.command()
-@directory_argument
+@store_argument
 @json_option
 def checkpoint(directory: str, *, as_json: bool) -> None:
     """Fold the log of a hybrid store into LMDB.
@@ -51,12 +56,13 @@ def checkpoint(directory: str, *, as_json: bool) -> None:
 
 
 @click.command()
-@directory_argument
+@store_argument
 @json_option
 def check(directory: str, *, as_json: bool) -> None:
     """Read everything back and print what is wrong.
 
-    Nothing is changed: the store may be open elsewhere, or on a read-only disk. Exits
+    Nothing is changed: the store may be open elsewhere, or on a read-only disk. All
+    namespaces are read, too. Exits
     with 3 if anything is damaged, with 1 if all there is is a torn tail, as a crash
     leaves it: the next open for writing cuts it, and nothing is lost.
     """
@@ -84,11 +90,22 @@ def check(directory: str, *, as_json: bool) -> None:
         raise click.exceptions.Exit(exits.REPAIRABLE)
 
 
-def _examine(directory: str) -> tuple[CheckReport, tuple[str, ...]]:
+def _examine(directory: str) -> tuple[CheckReport, list[str]]:
     """Return what is wrong, and what the next open for writing puts right."""
+    storage, paths = OsStorage(), stores.paths_of(directory)
+    reports: list[CheckReport] = []
+    notes: list[str] = []
+    for each in (paths, *map(paths.namespace, namespaces.names(storage, paths))):
+        report, recovery = _examine_alone(each.root)
+        reports.append(report)
+        notes += recovery
+    return merged(reports), notes
+
+
+def _examine_alone(directory: str) -> tuple[CheckReport, tuple[str, ...]]:
     try:
         with stores.open_to_read(directory) as cache:
-            return cache.check(), cache.stats().recovery
+            return StoreHandle.check(cache), cache.stats().recovery
     except CorruptionError as error:
         problem = Problem(error.path, error.reason, error.offset, error.lsn, error.key)
         return CheckReport((problem,)), ()

@@ -6,18 +6,19 @@ import click
 
 from hypercache.cli import stores
 from hypercache.cli.printing import echo, echo_json
-from hypercache.cli.stores import directory_argument, json_option
-from hypercache.engines import BUILT_IN, backup_helper
+from hypercache.cli.stores import directory_argument, json_option, store_argument
+from hypercache.engines import BUILT_IN, backup_helper, namespaces
 from hypercache.errors import ConfigError
+from hypercache.handle import StoreHandle
 from hypercache.storage import OsStorage
 
 
 @click.command()
-@directory_argument
+@store_argument
 @click.argument("destination", metavar="DEST")
 @json_option
 def backup(directory: str, destination: str, *, as_json: bool) -> None:
-    """Copy a store to DEST, also while it is open.
+    """Copy a store with its namespaces to DEST, also while it is open.
 
     DEST is a new or an empty directory. The copy is the store as of one moment, synced,
     and was read back; on an error there is none. Prints its LSN, entries and bytes.
@@ -30,7 +31,7 @@ def backup(directory: str, destination: str, *, as_json: bool) -> None:
 @directory_argument
 @json_option
 def restore(source: str, directory: str, *, as_json: bool) -> None:
-    """Make a store in DIR from a backup, which stays as it is.
+    """Make a store in DIR from a backup, with its namespaces; the backup stays.
 
     DIR is new or empty. The store is synced and was read back; on an error there is
     none. Prints its LSN, entries and bytes.
@@ -47,11 +48,18 @@ def _copy(source: str, destination: str, *, as_json: bool) -> None:
     storage, paths = OsStorage(), stores.paths_of(source)
     engine = stores.identity_of(source).engine
     target = stores.paths_of(destination).root
-    if engine in BUILT_IN:
-        lsn = backup_helper.back_up(storage, paths, engine, target)
-    else:
+
+    def copy_store(destination: str) -> int:
+        if engine in BUILT_IN:
+            return backup_helper.back_up(storage, paths, engine, destination)
         with stores.open_to_read(source) as cache:
-            lsn = cache.backup(target)
+            return StoreHandle.backup(cache, destination)
+
+    def copy_namespace(name: str, destination: str) -> None:
+        namespaces.back_up(storage, paths, name, engine, destination)
+
+    place = storage, paths, target
+    lsn = namespaces.back_up_all(*place, copy_store, copy_namespace)
     with stores.open_to_read(target) as copy:
         entry_count, disk_bytes = len(copy), copy.stats().disk_bytes
     if as_json:

@@ -12,7 +12,12 @@ import click
 from hypercache import arguments
 from hypercache.cli import exits, stores
 from hypercache.cli.printing import echo, echo_json, json_text, key_text, value_text
-from hypercache.cli.stores import directory_argument, json_option
+from hypercache.cli.stores import (
+    directory_argument,
+    json_option,
+    namespace_option,
+    store_argument,
+)
 from hypercache.engines import BUILT_IN
 from hypercache.errors import ConfigError
 from hypercache.ops import check_key
@@ -23,7 +28,7 @@ _ABSENT = object()  # None is a value, too
 
 
 @click.command()
-@directory_argument
+@store_argument
 @click.argument("key", type=KEY, metavar="KEY")
 @click.option("--raw", is_flag=True, help="Print the bytes of a text or bytes value.")
 @json_option
@@ -54,6 +59,7 @@ def get(directory: str, key: bytes, *, raw: bool, as_json: bool) -> None:
 @directory_argument
 @click.argument("key", type=KEY, metavar="KEY")
 @click.argument("value", required=False)
+@namespace_option
 @click.option("--file", type=click.File("rb"), help="Read the value from a file.")
 @click.option("--ttl", type=float, metavar="SECONDS", help="Expire after so long.")
 @click.option("--json", "as_json", is_flag=True, help="The value is JSON.")
@@ -69,12 +75,13 @@ def set_value(
     ttl: float | None,
     as_json: bool,
     engine: str | None,
+    namespace: str | None,
 ) -> None:
     """Store a value and print its LSN.
 
     It is on the medium when the LSN is printed. VALUE is stored as text, in a store
-    of bytes as bytes; - reads it from standard input. A store that does not exist is
-    created.
+    of bytes as bytes; - reads it from standard input. A store, or namespace, that does
+    not exist is created.
     """
     if (value is None) == (file is None):
         raise click.UsageError("pass either VALUE or --file")
@@ -82,16 +89,16 @@ def set_value(
     check_key(key)
     arguments.ttl_ms(ttl)
     data = _read(value, file)
-    serializer = stores.serializer_of(directory)
+    serializer = stores.serializer_to_write(directory, namespace)
     wanted = _parse(data) if as_json else _text(data, serializer)
-    with stores.open_or_create(directory, engine) as cache:
+    with stores.open_or_create(directory, engine, namespace) as cache:
         lsn = cache.set(key, wanted, ttl)
         cache.sync()
         echo(str(lsn))
 
 
 @click.command("del")
-@directory_argument
+@store_argument
 @click.argument("keys", type=KEY, nargs=-1, required=True, metavar="KEY...")
 @json_option
 def delete(directory: str, keys: tuple[bytes, ...], *, as_json: bool) -> None:
@@ -109,7 +116,7 @@ def delete(directory: str, keys: tuple[bytes, ...], *, as_json: bool) -> None:
 
 
 @click.command()
-@directory_argument
+@store_argument
 @click.option("--prefix", type=KEY, metavar="KEY", help="Keys that begin so.")
 @click.option("--start", type=KEY, metavar="KEY", help="Keys from this one on.")
 @click.option("--stop", type=KEY, metavar="KEY", help="Keys below this one.")

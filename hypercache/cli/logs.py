@@ -15,7 +15,7 @@ import click
 
 from hypercache.cli import exits, log_text
 from hypercache.cli.printing import echo, echo_json, json_text
-from hypercache.cli.stores import directory_argument, json_option
+from hypercache.cli.stores import json_option, store_argument
 from hypercache.engines import offline
 from hypercache.engines.helper import result_of
 from hypercache.engines.offline import Compaction, OfflineLog
@@ -50,7 +50,7 @@ def aof() -> None:
 
 def _inspect_command(kind: Kind) -> click.Command:
     @click.command("inspect", epilog=log_text.EPILOG)
-    @directory_argument
+    @store_argument
     @click.option("--frames", is_flag=True, help="List the ops, one on each line.")
     @click.option("--key", type=os.fsencode, metavar="KEY", help="List those of a key.")
     @click.option("--key-base64", metavar="TEXT", help="The same, for any bytes.")
@@ -77,7 +77,7 @@ aof.add_command(_inspect_command(Kind.AOF))
 
 
 @aof.command()
-@directory_argument
+@store_argument
 @json_option
 def compact(directory: str, *, as_json: bool) -> None:
     """Rewrite the log of a memory store without what is dead.

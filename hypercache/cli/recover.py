@@ -10,14 +10,14 @@ from typing import Any
 import click
 
 import hypercache
-from hypercache import recovery
 from hypercache.cli import exits
 from hypercache.cli.log_text import size_text
 from hypercache.cli.printing import echo, echo_json, key_text
 from hypercache.cli.stores import directory_argument, json_option
 from hypercache.errors import ConfigError, CorruptionError, HyperCacheError
-from hypercache.recovery import Examination, LossReport, Verdict, quarantine
+from hypercache.recovery import Examination, LossReport, Verdict, quarantine, whole
 from hypercache.recovery.findings import Finding, Loss, Need
+from hypercache.recovery.whole import Examinations
 from hypercache.storage import OsStorage
 
 __all__ = ["main"]
@@ -62,6 +62,8 @@ class RecoverCommand(click.Command):
 def main(directory: str, *, output: str | None, keep_tail: bool, as_json: bool) -> None:
     """Say what is wrong with the store in DIR; with --output repair a copy of it.
 
+    Its namespaces are examined, or repaired, with it.
+
     DIR is never changed, it may lie on a read-only disk; nobody may have it open. OUT
     must not exist, or be empty: it is complete at the end, and not there after an
     error. What could not be used, and the report, are kept in OUT/quarantine.
@@ -70,19 +72,27 @@ def main(directory: str, *, output: str | None, keep_tail: bool, as_json: bool) 
         if name is not None and (not name or "\0" in name):
             raise ConfigError(f"{name!r} names no directory")
     storage = OsStorage()
-    found: Examination
     with _progress(storage, directory, output) as tell:
         if output is None:
-            found = recovery.examine(storage, directory, tell=tell, keep_tail=keep_tail)
+            found = whole.examine(storage, directory, tell=tell, keep_tail=keep_tail)
         else:
-            found = recovery.salvage(
+            found = whole.salvage(
                 storage, directory, output, tell=tell, keep_tail=keep_tail
             )
     if as_json:
-        echo_json(quarantine.fields_of(found))
+        echo_json(_fields(found))
     else:
-        _print(found)
-    raise click.exceptions.Exit(EXIT_CODES[found.verdict])
+        for name, each in found.items():
+            _print(name, each)
+    raise click.exceptions.Exit(
+        max(EXIT_CODES[each.verdict] for each in found.values())
+    )
+
+
+def _fields(found: Examinations) -> dict[str, Any]:
+    fields = {name: quarantine.fields_of(each) for name, each in found.items()}
+    own = fields.pop(None)
+    return {**own, "namespaces": fields} if fields else own
 
 
 @contextlib.contextmanager
@@ -94,7 +104,7 @@ def _progress(
         yield int
         return
     passes = 2 if output is None else 3
-    length = passes * recovery.length_bytes(storage, directory)
+    length = passes * whole.length_bytes(storage, directory)
     label = "examining" if output is None else "recovering"
     with click.progressbar(length=length, label=label, file=sys.stderr) as bar:
         before = pending = 0
@@ -112,7 +122,9 @@ def _progress(
         bar.update(length - bar.pos)
 
 
-def _print(found: Examination) -> None:
+def _print(name: str | None, found: Examination) -> None:
+    if name is not None:
+        echo(f"namespace {key_text(name.encode())}:")
     for finding in found.findings:
         for line in _lines(found.directory, finding):
             echo(line)

@@ -5,13 +5,17 @@ A command that reads must not create: a mistyped path would become an empty stor
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import click
 
+from hypercache import arguments
 from hypercache.cache import Cache
+from hypercache.engines import namespaces
 from hypercache.engines.identity import READY, Identity, load_identity
 from hypercache.errors import ConfigError, CorruptionError, HyperCacheError
 from hypercache.paths import STORE_PARTS, StorePaths
@@ -43,6 +47,39 @@ def directory_argument(command: Command) -> Command:
     return click.argument("directory", metavar="DIR")(command)
 
 
+def store_argument(command: Command) -> Command:
+    """Give a command DIR and --namespace; it gets the directory of what is meant."""
+
+    @functools.wraps(command)
+    def within(
+        directory: str, *arguments: Any, namespace: str | None, **given: Any
+    ) -> Any:
+        if namespace is not None:
+            directory = namespace_directory(directory, namespace)
+        return command(directory, *arguments, **given)
+
+    return directory_argument(namespace_option(within))
+
+
+def namespace_option(command: Command) -> Command:
+    """Give a command the option --namespace."""
+    text = "Of this namespace in DIR."
+    return click.option("--namespace", metavar="NAME", help=text)(command)
+
+
+def namespace_directory(directory: str, name: str) -> str:
+    """Return the directory of a namespace.
+
+    Raises:
+        ConfigError: there is none of that name.
+    """
+    paths, storage = paths_of(directory), OsStorage()
+    if namespaces.exists(storage, paths, arguments.namespace_name(name)):
+        return paths.namespace(name).root
+    there_are = ", ".join(map(repr, namespaces.names(storage, paths))) or "none"
+    raise ConfigError(f"{paths.root} has no namespace {name!r}; there are: {there_are}")
+
+
 def json_option(command: Command) -> Command:
     """Give a command the option --json."""
     return click.option("--json", "as_json", is_flag=True, help="Print JSON.")(command)
@@ -70,14 +107,32 @@ def open_to_write(directory: str) -> Cache:
     return _open(directory, identity_of(directory), read_only=False)
 
 
-def open_or_create(directory: str, engine: str | None) -> Cache:
+@contextlib.contextmanager
+def open_or_create(
+    directory: str, engine: str | None, namespace: str | None = None
+) -> Iterator[Cache]:
     """Open the store in a directory, or create one there, by default a hybrid one.
+
+    With `namespace`, that in it, which is made like the store if it is not there.
 
     Raises:
         ConfigError: it is of another engine, or only the program that owns the store
             can encode its values.
         HyperCacheError: as `Cache` says.
     """
+    paths = paths_of(directory)
+    if namespace is None:
+        with _open_or_create(directory, engine) as cache:
+            yield cache
+    elif namespaces.exists(OsStorage(), paths, arguments.namespace_name(namespace)):
+        with _open_or_create(paths.namespace(namespace).root, engine) as cache:
+            yield cache
+    else:
+        with _open_or_create(directory, None) as cache:
+            yield cache.namespace(namespace, engine=engine)
+
+
+def _open_or_create(directory: str, engine: str | None) -> Cache:
     found, name = find_identity(directory), serializer_of(directory)
     if name == CUSTOM:
         raise ConfigError(
@@ -107,6 +162,16 @@ def serializer_of(directory: str) -> str | None:
     if found is None or found.state != READY:
         return DEFAULT_SERIALIZER
     return found.serializer
+
+
+def serializer_to_write(directory: str, namespace: str | None) -> str | None:
+    """Return the serializer's name of what `open_or_create` would open."""
+    if namespace is not None:
+        paths = paths_of(directory)
+        inner = paths.namespace(arguments.namespace_name(namespace))
+        if namespaces.exists(OsStorage(), paths, namespace):
+            return serializer_of(inner.root)
+    return serializer_of(directory)
 
 
 def find_identity(directory: str) -> Identity | None:

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from hypercache.engines import BUILT_IN, backup, backup_helper, identity, open_engine
 from hypercache.engines.auditing import problem_of
 from hypercache.engines.base import CheckReport, StorageEngine
-from hypercache.errors import CorruptionError, UnsupportedFormatError
+from hypercache.errors import CorruptionError, StorageError, UnsupportedFormatError
 from hypercache.options import Options
 from hypercache.paths import LOCK, NAMESPACES, StorePaths, is_dropped, maybe_namespace
 from hypercache.storage import Storage
@@ -33,7 +33,7 @@ def exists(storage: Storage, paths: StorePaths, name: str) -> bool:
         return False
     try:
         found = identity.load_identity(storage, inner)
-    except (CorruptionError, UnsupportedFormatError):
+    except (CorruptionError, StorageError, UnsupportedFormatError):
         return True
     if found is None:  # engines of other packages need not have a STORE
         return any(name != LOCK for name in storage.list(inner.root))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 
@@ -27,6 +28,13 @@ class CheckReport:
     def ok(self) -> bool:
         """Tell whether nothing is wrong."""
         return not self.problems
+
+
+def merged(reports: Iterable[CheckReport]) -> CheckReport:
+    """Return several reports as one."""
+    found = list(reports)
+    problems = tuple(problem for each in found for problem in each.problems)
+    return CheckReport(problems, sum(each.entry_count for each in found))
 
 
 @dataclass(frozen=True, slots=True)

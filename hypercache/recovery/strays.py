@@ -10,10 +10,13 @@ from hypercache.paths import (
     LMDB_DATA,
     LMDB_LOCK,
     MANIFEST,
+    NAMESPACES,
     OWN_NAMES,
     TEMP_SUFFIX,
     LogPaths,
     StorePaths,
+    is_dropped,
+    maybe_namespace,
 )
 from hypercache.recovery.findings import Finding, Kind, Need
 from hypercache.storage import Storage
@@ -31,6 +34,11 @@ def find(storage: Storage, paths: StorePaths, engine: str) -> Iterator[Finding]:
             yield _leftover(name)
         elif name not in OWN_NAMES:
             yield _foreign(name)
+    for name in _names(storage, paths.namespaces):
+        if is_dropped(name):
+            yield _leftover(f"{NAMESPACES}/{name}")
+        elif maybe_namespace(name) is None:
+            yield _foreign(f"{NAMESPACES}/{name}")
     if engine == "memory":
         yield from _in_log(storage, paths, (paths.increments, paths.bases))
     if engine == "hybrid":

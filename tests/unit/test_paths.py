@@ -63,6 +63,7 @@ def test_any_other_name_is_no_segment(name):
 def test_everything_at_the_top_of_a_store_is_ours():
     made = (PATHS.lock, PATHS.store, PATHS.checkpoint, PATHS.wal, PATHS.aof)
     made += (PATHS.lmdb, PATHS.writer, PATHS.turn, PATHS.quarantine)
+    made += (PATHS.namespaces,)
     temporary = [f"{path}.tmp" for path in (PATHS.store, PATHS.checkpoint)]
     names = {path.rpartition("/")[2] for path in (*made, *temporary)}
     assert names == OWN_NAMES
