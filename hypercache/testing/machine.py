@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from unittest import mock
 
 from hypercache import cache as cache_module
+from hypercache import stored_namespaces
 from hypercache.engines import StorageEngine, open_engine
 from hypercache.engines.durable_memory import DurableMemoryEngine
 from hypercache.engines.hybrid import HybridEngine
@@ -52,6 +53,7 @@ class Machine:
         with (
             simulated_lmdb.installed(self._rng.randbytes),
             mock.patch.object(cache_module, "open_engine", self._open),
+            mock.patch.object(stored_namespaces, "OsStorage", self._storage),
             mock.patch.object(GroupCommit, "_start_flusher", self._flush_by_clock()),
         ):
             try:
@@ -115,6 +117,9 @@ class Machine:
         opened = kind(path, chosen, storage=self.disk, clock=self.clock)
         self._opened.append(opened)
         return opened
+
+    def _storage(self) -> SimDisk:
+        return self.disk  # of this moment: a crash leaves another
 
     def _flush_by_clock(self) -> Callable[[GroupCommit], None]:
         def start(commit: GroupCommit) -> None:
