@@ -12,8 +12,9 @@ from datetime import timedelta
 from functools import partial
 from queue import SimpleQueue
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, Unpack
 
+from hypercache.advice import Advice
 from hypercache.arguments import absolute, key_bytes
 from hypercache.async_key_values import AsyncKeyValues, T
 from hypercache.async_transaction import AsyncTransaction, Place, refuse_inside
@@ -24,6 +25,7 @@ from hypercache.entries import Key, Tags, Ttl
 from hypercache.key_value import V
 from hypercache.makers import LEASE_S, P, R, at_once
 from hypercache.memoize import AsyncMemoized, Naming
+from hypercache.namespaces import NamespaceSettings
 from hypercache.recipe import Recipe, recipe
 from hypercache.write_groups import run_group
 from hypercache.write_queue import Call, WriteQueue, closed_error, refuse_forked
@@ -60,6 +62,7 @@ class AsyncCache(AsyncKeyValues[V]):
         self._closed, self._closes_cache = False, True
         self._threads = futures.ThreadPoolExecutor(_THREAD_COUNT, "hypercache-async")
         self._cache: Cache[V] | None = None
+        self._inner: dict[str, AsyncCache[Any]] = {}
 
     @classmethod
     async def open(
@@ -78,8 +81,12 @@ class AsyncCache(AsyncKeyValues[V]):
 
         `close` waits for the writes that were awaited, and leaves `cache` open.
         """
+        return cls._around(cache, closes_cache=False)
+
+    @classmethod
+    def _around(cls, cache: Cache[Any], *, closes_cache: bool) -> Self:
         self = cls()
-        self._closes_cache = False
+        self._closes_cache = closes_cache
         self._begin(cache)
         self._opening = futures.Future()
         self._opening.set_result(cache)
@@ -206,6 +213,45 @@ class AsyncCache(AsyncKeyValues[V]):
     def _offload(self, run: Callable[[], Any]) -> Awaitable[Any]:
         return asyncio.wrap_future(self._start(run))
 
+    # Caches inside
+
+    async def namespace(
+        self, name: str, **settings: Unpack[NamespaceSettings]
+    ) -> AsyncCache[Any]:
+        """Return a cache inside this one, with keys, limits and numbers of its own.
+
+        See `Cache.namespace`.
+        """
+        inner = await self._read(lambda cache: cache.namespace(name, **settings))
+        with self._mutex:
+            if self._closed:
+                raise closed_error()
+            found = self._inner.get(name)
+            if found is None or found._cache is not inner:
+                found = AsyncCache._around(inner, closes_cache=True)
+                self._inner[name] = found
+        return found
+
+    async def namespaces(self) -> list[str]:
+        """Return the names of all namespaces, open or not, sorted."""
+        return await self._read(Cache.namespaces)
+
+    async def drop_namespace(self, name: str) -> bool:
+        """Close and remove a namespace; tell whether there was one.
+
+        See `Cache.drop_namespace`. What waits to be written in it is written first.
+        """
+
+        def drop(cache: Cache[V]) -> bool:
+            with self._mutex:
+                inner = self._inner.pop(name, None)
+            was_open = inner is not None and not inner._closed
+            if inner is not None:
+                inner._close()
+            return cache.drop_namespace(name) or was_open
+
+        return await self._read(drop)
+
     # The store as a whole
 
     async def expire(self) -> int:
@@ -252,6 +298,10 @@ class AsyncCache(AsyncKeyValues[V]):
     async def stats(self) -> CacheStats:
         """Return the numbers of this moment."""
         return await self._read(Cache.stats)
+
+    async def advise(self) -> Advice:
+        """Tell the hit ratio at other sizes, and under other policies; in a thread."""
+        return await self._read(Cache.advise)
 
     async def close(self) -> None:
         """Wait for the writes that were awaited, then close as `Cache.close` does."""
@@ -321,7 +371,10 @@ class AsyncCache(AsyncKeyValues[V]):
             if opening is not None:
                 futures.wait((opening,))
             cache, self._cache = self._cache, None
-            if cache is not None:
-                self._queue.close()
+            # The last one first: what the namespaces have waiting is still written.
             if cache is not None and self._closes_cache:
-                cache.close()
+                release.callback(cache.close)
+            if cache is not None:
+                release.callback(self._queue.close)
+            for inner in self._inner.values():
+                release.callback(inner._close)

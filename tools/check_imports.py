@@ -46,6 +46,7 @@ MODULES = {
     "async_cache": Place(
         "cache",
         (
+            "advice.*",
             "arguments",
             "async_key_values",
             "async_transaction",
@@ -55,6 +56,7 @@ MODULES = {
             "key_value",
             "makers",
             "memoize",
+            "namespaces",
             "recipe",
             "write_groups",
             "write_queue",
