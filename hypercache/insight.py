@@ -27,8 +27,8 @@ class Insight(KeyValues[V]):
         """Tell the hit ratio at other sizes, and under other policies.
 
         From a sample of what was asked for of late, played through miniature caches;
-        takes about a second. The first call of a cache that was read less than two
-        million times begins the sample: ask again when it has been used for a while.
+        takes about a second. Sampling begins with the first few hundred misses, or with
+        the first call, and rests in between: `read_count` reads are what it is about.
         """
         stats, settings = self._engine.stats(), self._settings
         present = Present(

@@ -137,7 +137,7 @@ class KeyValues(Entries, Generic[V]):
             self._hits += 1
         if began_ns:
             self._get_times.note(ticks_ns() - began_ns)
-            self._sample.tick(self._hits + self._misses)
+            self._sample.tick(self._hits + self._misses, self._misses)
         return value
 
     def _refresh(self, key: bytes, ttl: Ttl) -> None:

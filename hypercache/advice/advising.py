@@ -40,9 +40,7 @@ def advise(sample: ReferenceSample, present: Present) -> Advice:
     """Play what was sampled through miniature caches; takes about a second.
 
     The answer is about the second half of the last window, which the first half warms
-    up; without a limit, about one for as many entries as there are now. A cache that
-    was read less than two million times is recorded from the first call on, and has an
-    answer at the next one.
+    up; without a limit, about one for as many entries as there are now.
 
     The error is a point or two. It may be more where the real policy lives on what it
     saw before the window (LFU; four times the room), or in a loop (S3-FIFO).

@@ -159,8 +159,9 @@ def test_a_window_ends_and_hits_then_cost_nothing(monkeypatch):
     assert advised.advise().read_count == window.marks[-1].totals.reads - (
         window.middle().totals.reads
     )
-    took = window.marks[-1].totals.reads
-    advised.misses += [True] * (RESTS * took - len(advised.misses) + took - 1)
+    took, missed = window.marks[-1].totals
+    rest = int(min(RESTS, took / missed - 1) * took)
+    advised.misses += [True] * (took + rest - 1 - len(advised.misses))
     advised.sample.tick(len(advised.misses))
     assert not advised.sample.recording
     advised.misses.append(True)
@@ -170,7 +171,68 @@ def test_a_window_ends_and_hits_then_cost_nothing(monkeypatch):
     assert advised.sample.window() is window
 
 
-def test_nothing_is_recorded_before_two_million_reads_unless_somebody_asks():
+class Counts:
+    """A cache of which only the totals count."""
+
+    def __init__(self):
+        self.reads = self.misses = 0
+        self.notes = []
+        self.sample = ReferenceSample(
+            Source(
+                lambda: Totals(self.reads, self.misses),
+                lambda: 10,
+                float,
+                READS.count,
+                self.notes.append,
+            )
+        )
+
+    def hit(self, count):
+        for number in range(count):
+            self.reads += 1
+            if self.sample.recording:
+                self.notes[-1](b"%d" % number)
+            self.sample.tick(self.reads)
+
+    def miss(self, count):
+        for _ in range(count):
+            self.reads += 1
+            self.misses += 1
+            if self.sample.recording:
+                self.sample.missed(b"absent")
+            self.sample.tick(self.reads, self.misses)
+
+
+def test_the_first_misses_begin_a_window():
+    counts = Counts()
+    counts.hit(10_000)
+    assert not counts.sample.recording
+    counts.miss(sampling.FIRST_MISSES)
+    assert counts.sample.recording
+
+
+def test_a_window_that_nobody_asked_for_ends_when_all_are_hits():
+    counts = Counts()
+    counts.miss(sampling.FIRST_MISSES + 300)
+    counts.hit(3 * sampling.LAST_WORD // MARKS)
+    assert not counts.sample.recording
+    counts.miss(10_000)
+    assert not counts.sample.recording  # until the long rest is over
+    counts.sample.window()
+    assert counts.sample.recording
+    counts.hit(5 * sampling.LAST_WORD // MARKS)
+    assert counts.sample.recording
+
+
+def test_the_more_misses_there_are_the_shorter_is_the_rest(monkeypatch):
+    monkeypatch.setattr(sampling, "LAST_WORD", 3200)
+    counts = Counts()
+    counts.miss(10 * sampling.LAST_WORD)
+    assert counts.sample.recording
+    assert len(counts.notes) > 10
+
+
+def test_hits_alone_are_not_recorded_before_two_million_reads():
     reads, notes = [0], []
     source = Source(
         lambda: Totals(reads[0], 0), lambda: 10, float, READS.count, notes.append
