@@ -92,6 +92,7 @@ class Entries(StoreHandle):
         self._is_swept = not settings.sweeps
         self._attributed = False  # whether an entry with attributes was seen
         self._hits = self._misses = self._reads = self._sets = 0
+        self._timed_hit = 0  # the hit with this number is the next to be timed
         self._get_times, self._set_times = Histogram(), Histogram()
         self._serve(engine)
 

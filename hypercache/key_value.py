@@ -25,8 +25,9 @@ if TYPE_CHECKING:
 else:
     V = TypeVar("V")
 D = TypeVar("D")
+_HITS_PER_SAMPLE = 256  # one of them is timed
 # One in so many, plus one, is timed; powers of two, less one, so that one & tells.
-_HITS_PER_SAMPLE, _READS_PER_SAMPLE, _SETS_PER_SAMPLE = 255, 63, 63
+_READS_PER_SAMPLE, _SETS_PER_SAMPLE = 63, 63
 _SLACK = 100  # a ttl is refreshed where the expiry moves by one in so many
 
 
@@ -90,18 +91,21 @@ class KeyValues(Entries, Generic[V]):
             CorruptionError: the stored value is damaged.
             DeserializationError: another serializer wrote it.
         """
-        # What a hit in RAM costs: no call more than these, and none with a keyword.
+        # What a hit in RAM costs: no call more than these, and none with a keyword. As
+        # `self._find(name)` it would be looked for in the class first: a tenth more.
         if refresh_ttl is None:
             try:
                 name: Any = key.encode() if type(key) is str else key
-                data = self._find(name)
+                find = self._find
+                data = find(name)
             except (UnicodeEncodeError, TypeError):
                 return self._read(key_bytes(key), None, default)
             if type(data) in self._kept:
-                self._note_access(name)
+                note_access = self._note_access
+                note_access(name)
                 # No thread gets its turn between load and store, where there is a GIL.
                 self._hits = hits = self._hits + 1
-                if hits & _HITS_PER_SAMPLE:
+                if hits < self._timed_hit:
                     return data
                 return self._get_again(name, default)
             return self._read(name, data, default)
@@ -110,6 +114,7 @@ class KeyValues(Entries, Generic[V]):
 
     def _get_again(self, key: bytes, default: Any) -> Any:
         """Time a hit that is like the last one, and is not counted."""
+        self._timed_hit = self._hits + _HITS_PER_SAMPLE
         began_ns = ticks_ns()
         data = self.get(key, default)
         self._get_times.note(ticks_ns() - began_ns)
