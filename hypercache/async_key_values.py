@@ -17,7 +17,7 @@ from itertools import islice
 from typing import Any, Generic, TypeVar, overload
 
 from hypercache.entries import MISSING, Key, Tags, Ttl
-from hypercache.key_value import D, KeyValues, V
+from hypercache.key_value import D, K, KeyValues, V
 
 T = TypeVar("T")
 STEP_COUNT = 256  # entries that a scan fetches at a time
@@ -146,7 +146,7 @@ class AsyncKeyValues(ABC, Generic[V]):
 
     # Many keys
 
-    async def get_many(self, keys: Iterable[Key]) -> dict[Key, V]:
+    async def get_many(self, keys: Iterable[K]) -> dict[K, V]:
         """Return the values of the keys that are present; see `Cache.get_many`."""
         wanted = list(keys)
         return await self._read(lambda cache: cache.get_many(wanted))

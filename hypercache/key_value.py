@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     V = TypeVarWithDefault("V", default=Any)
 else:
     V = TypeVar("V")
+K = TypeVar("K", bound=Key)
 D = TypeVar("D")
 _HITS_PER_SAMPLE = 256  # one of them is timed
 # One in so many, plus one, is timed; powers of two, less one, so that one & tells.
@@ -265,7 +266,7 @@ class KeyValues(Entries, Generic[V]):
 
     # Many keys
 
-    def get_many(self, keys: Iterable[Key]) -> dict[Key, V]:
+    def get_many(self, keys: Iterable[K]) -> dict[K, V]:
         """Return the values of the keys that are present, under the keys as passed.
 
         They are as of one moment: a batch is seen whole or not at all.

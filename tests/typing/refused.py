@@ -18,6 +18,7 @@ numbers.set(7, 1)  # refused
 numbers.get(7)  # refused
 numbers.get_or_set("a", lambda: "text")  # refused
 numbers.set_many({"a": "text"})  # refused
+numbers.namespace("inner", max_item=1)  # refused
 numbers.mapping(int)  # refused
 numbers.mapping(str)[b"a"]  # refused
 area("2")  # refused
