@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from hypercache import Cache
-from hypercache.engines import StorageEngine
+from hypercache.engines import StorageEngine, backup_helper, helper, lmdb_walk
+from hypercache.engines.helper import Outcome
 from hypercache.testing.opened import Opened
 from tests.support.clock import FakeClock
 from tests.support.engines import (
@@ -37,6 +38,25 @@ def engine_case(
     if not case.helpers:
         monkeypatch.setattr(sys, "frozen", True, raising=False)
     return case
+
+
+@pytest.fixture(autouse=True)
+def in_this_process(
+    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Check and copy without a helper process, but where a test is marked `helpers`.
+
+    To start one takes longer than the rest of most tests.
+    """
+    start = helper.maybe_run
+
+    def run_others(module: str, *arguments: str, **options: Any) -> Outcome | None:
+        if module in (backup_helper.__name__, lmdb_walk.__name__):
+            return None
+        return start(module, *arguments, **options)
+
+    if request.node.get_closest_marker("helpers") is None:
+        monkeypatch.setattr(helper, "maybe_run", run_others)
 
 
 @pytest.fixture

@@ -86,7 +86,8 @@ class LmdbStore:
                 examine=self._refuse_cut if whole_file else None,
             )
             self._map_lock = self._opened.map_lock
-            self._fit_map()
+            if not read_only:  # a map that readers share may be in a transaction
+                self._fit_map()
 
     @property
     def _env(self) -> Any:

@@ -53,6 +53,7 @@ def here(case, store_path, destination, storage=None):
     return backup_helper.back_up_here(*place, name, str(destination))
 
 
+@pytest.mark.helpers
 def test_a_copy_opens_like_any_store_and_goes_on_counting(
     filled, open_cache, tmp_path, store_path
 ):
@@ -98,9 +99,14 @@ def test_a_store_without_entries_is_copied(cache, open_cache, tmp_path):
             assert copy.set("key", 2) == lsn + 1
 
 
+@pytest.mark.parametrize(
+    "where", ["here", pytest.param("in a helper", marks=pytest.mark.helpers)]
+)
 def test_a_copy_is_one_moment_while_threads_write(
-    open_cache, engine_case, tmp_path, store_path
+    where, open_cache, engine_case, tmp_path, store_path
 ):
+    if where != "here" and not engine_case.helpers:
+        pytest.skip("it starts no helper process")
     cache = open_cache()
     keys = [*"abcdz", "m" * 600]
     cache.set_many(dict.fromkeys(keys, 0))
@@ -237,6 +243,7 @@ def test_a_damaged_store_is_not_copied(open_cache, engine_case, store_path, tmp_
         assert copy.get("needle") == needle
 
 
+@pytest.mark.helpers
 def test_damage_to_an_open_store_is_told_whoever_copies_it(
     open_cache, store_path, tmp_path
 ):
@@ -346,6 +353,7 @@ def test_a_kill_leaves_a_whole_copy_or_none_and_the_next_one_cleans_up(
     assert os.listdir(copy.parent) == ["copy"]
 
 
+@pytest.mark.helpers
 def test_what_another_backup_is_writing_is_left_alone(
     engine_case, filled, open_cache, store_path, tmp_path
 ):
@@ -378,6 +386,7 @@ def test_a_full_disk_leaves_nothing(open_cache, engine_case, tmp_path):
             assert copy.check().ok
 
 
+@pytest.mark.helpers
 def test_a_helper_that_is_killed_leaves_nothing(helped, open_cache, tmp_path):
     cache = open_cache(map_bytes=1 << 26, compact_min_bytes=1 << 26)
     cache.set_many({f"k{n}": b"x" * 100_000 for n in range(100)})

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from hypercache.engines import envelope, lmdb_errors, lmdb_walk
 from hypercache.engines.lmdb_errors import mapped_error
+from hypercache.engines.lmdb_snapshot import LmdbSnapshot
 from hypercache.engines.lmdb_store import LmdbStore, StoreState
 from hypercache.errors import (
     CorruptionError,
@@ -551,3 +552,16 @@ def test_reading_takes_no_lock_and_changes_no_file(store, path):
     assert list(lmdb_walk.walk(path)) == []
     after = {name: os.stat(f"{path}/{name}").st_mtime_ns for name in os.listdir(path)}
     assert after == before
+
+
+def test_a_reader_joins_a_writer_whose_map_has_filled_in_the_middle_of_a_write(
+    tmp_path,
+):
+    store = LmdbStore(OsStorage(), str(tmp_path), 64 * KIB, create=True)
+    while os.path.getsize(tmp_path / "data.mdb") * 2 <= store._env.info()["map_size"]:
+        store.fold([(1, Put(os.urandom(8), b"x" * 500))], None)
+    with store._env.begin(write=True):
+        reader = LmdbSnapshot(OsStorage(), str(tmp_path), shared=True)
+        assert reader.scan_step(None, None, False)[0]
+        reader.close()
+    store.close()
