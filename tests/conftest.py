@@ -41,22 +41,23 @@ def engine_case(
 
 
 @pytest.fixture(autouse=True)
-def in_this_process(
-    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def without_helpers(request: pytest.FixtureRequest) -> Iterator[None]:
     """Check and copy without a helper process, but where a test is marked `helpers`.
 
     To start one takes longer than the rest of most tests.
     """
     start = helper.maybe_run
 
-    def run_others(module: str, *arguments: str, **options: Any) -> Outcome | None:
+    def start_others(module: str, *arguments: str, **options: Any) -> Outcome | None:
         if module in (backup_helper.__name__, lmdb_walk.__name__):
             return None
         return start(module, *arguments, **options)
 
-    if request.node.get_closest_marker("helpers") is None:
-        monkeypatch.setattr(helper, "maybe_run", run_others)
+    # Not the fixture monkeypatch: that of a test must end before its stores are closed.
+    with pytest.MonkeyPatch.context() as patch:
+        if request.node.get_closest_marker("helpers") is None:
+            patch.setattr(helper, "maybe_run", start_others)
+        yield
 
 
 @pytest.fixture

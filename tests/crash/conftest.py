@@ -33,3 +33,8 @@ def store(open_store: OpenCache) -> Cache:
 def closed_store(store: Cache, store_path: Path) -> Path:
     store.close()
     return store_path
+
+
+@pytest.fixture
+def without_helpers() -> None:
+    """Let helper processes start: a damaged page kills who looks at it."""

@@ -48,3 +48,8 @@ def lmdb_store(built_in: Path) -> Path:
 def in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
     """Start no helper process: they take most of the time of a small recovery."""
     monkeypatch.setattr(sys, "frozen", True, raising=False)
+
+
+@pytest.fixture
+def without_helpers() -> None:
+    """Let helper processes start: a damaged page kills who looks at it."""
