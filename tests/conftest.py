@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from hypercache import Cache
 from hypercache.engines import StorageEngine, backup_helper, helper, lmdb_walk
 from hypercache.engines.helper import Outcome
 from hypercache.testing.opened import Opened
+from tests.support import memory_disk
 from tests.support.clock import FakeClock
 from tests.support.engines import (
     ENGINES,
@@ -21,6 +23,13 @@ from tests.support.engines import (
     OpenEngine,
     case_name,
 )
+
+
+@pytest.fixture(autouse=True)  # first made, last removed: what is open is in it
+def tmp_path() -> Iterator[Path]:
+    """Give a directory in RAM where there is one; tests of crashes have a real disk."""
+    with tempfile.TemporaryDirectory(dir=memory_disk.place()) as path:
+        yield Path(path)
 
 
 @pytest.fixture

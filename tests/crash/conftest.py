@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -38,3 +40,10 @@ def closed_store(store: Cache, store_path: Path) -> Path:
 @pytest.fixture
 def without_helpers() -> None:
     """Let helper processes start: a damaged page kills who looks at it."""
+
+
+@pytest.fixture(autouse=True)
+def tmp_path() -> Iterator[Path]:
+    """Give a directory on a real disk."""
+    with tempfile.TemporaryDirectory() as path:
+        yield Path(path)

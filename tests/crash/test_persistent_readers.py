@@ -13,7 +13,7 @@ from tests.support.processes import Threads, run_python, start_python
 from tests.support.seeds import seeded, tell
 
 SEED = os.environ.get("HYPERCACHE_SEED", "5")
-SOAK_S = float(os.environ.get("HYPERCACHE_SOAK_S", "4"))
+SOAK_S = float(os.environ.get("HYPERCACHE_SOAK_S", "2"))
 KEYS, VALUE_BYTES = 10_000, 500
 
 ROUND_COUNT = 50

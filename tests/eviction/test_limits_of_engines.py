@@ -192,10 +192,10 @@ def test_what_expires_next_goes_first(engine, tmp_path):
 @on_disk
 def test_the_memory_for_choosing_does_not_grow_with_the_store(engine, tmp_path):
     sizes = []
-    for max_items in (2000, 8000):
+    for max_items in (2000, 6000):
         path = tmp_path / str(max_items)
         with opened(path, engine, max_items=max_items, memory_bytes=1 << 19) as cache:
-            for number in range(0, 16_000, 500):
+            for number in range(0, 9_000, 500):
                 cache.set_many({b"%d" % n: b"" for n in range(number, number + 500)})
             sizes.append(cache._engine._capacity._policy.overhead_bytes())
     assert max(sizes) < 2 * (1 << 19) // 8

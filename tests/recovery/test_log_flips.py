@@ -15,7 +15,7 @@ from hypercache.recovery import Loss
 from hypercache.recovery.findings import Kind
 from tests.recovery.stores import EVERY_BYTE, Built, contents, flipped, read, salvage
 
-SAMPLE = 24
+SAMPLE = 12
 WRITTEN_COUNT = 6
 HEADER_BYTES = 64
 SEED = 20
