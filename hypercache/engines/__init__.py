@@ -1,7 +1,7 @@
 """The storage engines, and the one table that names them.
 
-Those that need LMDB or a log are imported when they are first used: that is more than
-half of what importing the package would cost.
+Each is imported when it is first used: together they are more than half of what
+importing the package would cost, and a helper process needs none or one of them.
 """
 
 from __future__ import annotations
@@ -10,13 +10,13 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 from hypercache.engines.base import StorageEngine
-from hypercache.engines.memory import MemoryEngine
 from hypercache.errors import ConfigError
 from hypercache.options import Options
 
 if TYPE_CHECKING:
     from hypercache.engines.durable_memory import DurableMemoryEngine
     from hypercache.engines.hybrid import HybridEngine
+    from hypercache.engines.memory import MemoryEngine
     from hypercache.engines.persistent import PersistentEngine
     from hypercache.storage import Storage
 
@@ -31,6 +31,7 @@ __all__ = [
 
 BUILT_IN = ("memory", "hybrid", "persistent")
 _MODULES = {
+    "MemoryEngine": "hypercache.engines.memory",
     "DurableMemoryEngine": "hypercache.engines.durable_memory",
     "HybridEngine": "hypercache.engines.hybrid",
     "PersistentEngine": "hypercache.engines.persistent",
@@ -80,7 +81,8 @@ def open_engine(
         return opened
     if name != "memory":
         raise ConfigError(f"engine={name!r} needs a path")
-    return MemoryEngine(options)
+    volatile: StorageEngine = _lazy("MemoryEngine")(options)
+    return volatile
 
 
 def _lazy(name: str) -> type:
