@@ -6,6 +6,7 @@ The layout and what a crash leaves are specified in docs/namespaces.md.
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 from collections.abc import Callable
 
@@ -16,6 +17,8 @@ from hypercache.errors import CorruptionError, StorageError, UnsupportedFormatEr
 from hypercache.options import Options
 from hypercache.paths import LOCK, NAMESPACES, StorePaths, is_dropped, maybe_namespace
 from hypercache.storage import Storage
+
+_log = logging.getLogger(__name__)
 
 
 def names(storage: Storage, paths: StorePaths) -> list[str]:
@@ -69,15 +72,18 @@ def drop(storage: Storage, paths: StorePaths, name: str) -> bool:
 
 
 def remove_dropped(storage: Storage, paths: StorePaths) -> None:
-    """Remove what a drop that was interrupted has left."""
+    """Remove what a drop that was interrupted has left; if that fails, it is logged."""
     if not storage.is_directory(paths.namespaces):
         return
-    left = [name for name in storage.list(paths.namespaces) if is_dropped(name)]
-    if left:
-        # Or a power cut could bring half of it back, under the name it had.
-        storage.sync_directory(paths.namespaces)
-    for name in left:
-        storage.remove_tree(f"{paths.namespaces}/{name}")
+    try:
+        left = [name for name in storage.list(paths.namespaces) if is_dropped(name)]
+        if left:
+            # Or a power cut could bring half of it back, under the name it had.
+            storage.sync_directory(paths.namespaces)
+        for name in left:
+            storage.remove_tree(f"{paths.namespaces}/{name}")
+    except StorageError as error:
+        _log.warning("what is left of a dropped namespace stays: %s", error)
 
 
 def is_inside(storage: Storage, paths: StorePaths) -> bool:

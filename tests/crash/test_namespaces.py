@@ -132,6 +132,24 @@ def test_whatever_fails_in_a_drop_it_is_whole_or_gone(machine, engine):
     assert "a/b" not in contents(engine)
 
 
+def test_what_cannot_be_removed_of_a_drop_keeps_nobody_out(machine, caplog):
+    with Cache(PATH) as cache:
+        cache.namespace("a/b")["key"] = 1
+    machine.disk.rename(INNER.root, StorePaths(PATH).dropped(1))
+
+    def fail(action, path):
+        return Fault() if ".dropped" in path and action != "sync" else None
+
+    machine.disk.choose_fault = fail
+    with Cache(PATH) as cache:
+        cache["key"] = 2
+    assert "dropped namespace stays" in caplog.text
+    machine.disk.repair()
+    with Cache(PATH) as cache:
+        assert cache.namespaces() == []
+        assert machine.disk.list(StorePaths(PATH).namespaces) == []
+
+
 def test_the_directory_is_removed_only_under_its_new_name(machine, monkeypatch):
     with Cache(PATH) as cache:
         cache.namespace("a/b")["key"] = 1
