@@ -37,11 +37,6 @@ def closed_store(store: Cache, store_path: Path) -> Path:
     return store_path
 
 
-@pytest.fixture
-def without_helpers() -> None:
-    """Let helper processes start: a damaged page kills who looks at it."""
-
-
 @pytest.fixture(autouse=True)
 def tmp_path() -> Iterator[Path]:
     """Give a directory on a real disk."""

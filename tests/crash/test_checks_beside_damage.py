@@ -11,6 +11,8 @@ from hypercache.errors import CorruptionError
 from hypercache.paths import StorePaths
 from hypercache.storage import OsStorage
 
+pytestmark = pytest.mark.helpers  # a damaged page kills who looks at it
+
 SMALL = {
     "segment_bytes": 1 << 20,
     "checkpoint_bytes": 1 << 30,

@@ -13,6 +13,8 @@ from hypercache.errors import CorruptionError
 from hypercache.testing.killing import run_killed
 from tests.recovery.stores import salvage
 
+pytestmark = pytest.mark.helpers  # a damaged page kills who looks at it
+
 ENGINES = ["hybrid", "persistent"]
 every_engine = pytest.mark.parametrize("engine", ENGINES)
 

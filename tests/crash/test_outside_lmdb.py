@@ -11,6 +11,8 @@ from tests.support.files import find_bytes, flip, unchanged
 from tests.support.processes import run_python
 from tests.support.seeds import seeded, tell
 
+pytestmark = pytest.mark.helpers  # a damaged page kills who looks at it
+
 KILLS = int(os.environ.get("HYPERCACHE_KILLS", "30"))
 
 each_engine = pytest.mark.parametrize("engine", ["hybrid", "persistent"])
