@@ -37,8 +37,9 @@ help:
 demo: $(VENV)/.installed-core
 	$(VENV)/bin/hypercache demo
 
+# Three for two cores: a test that waits for a process leaves one idle.
 test: $(VENV)/.installed-test
-	$(PY) -m pytest -n 2
+	$(PY) -m pytest -n 3
 
 crash: $(VENV)/.installed-test
 	$(PY) tools/crash_explorer.py
