@@ -27,8 +27,8 @@ THREAD_COUNT = 4
 # to the disk.
 HELPER = {"maintenance": "process", "checkpoint_bytes": 128 * 1024}
 POLICIES = [
-    ("always", 3, {"log_io": "write", **HELPER}),
-    ("everysec", 3, {"log_io": "mmap", **HELPER}),
+    ("always", 4, {"log_io": "write", **HELPER}),
+    ("everysec", 4, {"log_io": "mmap", **HELPER}),
     ("no", 4, {"log_io": "mmap", "maintenance": "inline"}),
 ]
 # The memory engine compacts all the time, in both ways.
@@ -36,7 +36,7 @@ COMPACTING = {"engine": "memory", "compact_min_bytes": 64 * 1024}
 INLINE = {"maintenance": "inline", **COMPACTING, "compact_min_bytes": 8 * 1024}
 POLICIES += [
     ("always", 3, {"log_io": "write", **INLINE}),
-    ("everysec", 3, {"log_io": "mmap", "maintenance": "process", **COMPACTING}),
+    ("everysec", 4, {"log_io": "mmap", "maintenance": "process", **COMPACTING}),
     ("no", 3, {"log_io": "mmap", **INLINE}),
 ]
 NAMES = [f"{options.get('engine', 'hybrid')}-{sync}" for sync, _, options in POLICIES]
@@ -59,7 +59,7 @@ def test_no_kill_loses_or_invents_anything(
         writer = [*arguments, str(THREAD_COUNT), json.dumps(settings)]
         told = run_and_kill(writer, line_count, delay_s, contents)
         totals.kills += 1
-        if totals.kills % 3 == 0:
+        if totals.kills % 4 == 0:
             opener = [*arguments, "0", json.dumps(settings)]
             run_and_kill(opener, 1, rng.uniform(0, 0.3), contents)
             totals.kills_of_openers += 1

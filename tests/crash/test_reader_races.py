@@ -35,7 +35,7 @@ LMDB_CASES = [case for case in DURABLE if not case.name.startswith("memory")]
 lmdb_engines = pytest.mark.parametrize(
     "engine_case", LMDB_CASES, ids=case_name, indirect=True
 )
-SECONDS = 0.4
+SECONDS = 0.6
 
 
 @contextlib.contextmanager

@@ -11,8 +11,10 @@ from tests.support.processes import ROOT
 # Of the fifteen that `make memory` measures, and longer.
 CASES = [
     ("memory", "tiny", 12),
+    ("memory", "mixed", 20),
     ("memory with a log", "small", 12),
     ("hybrid", "small", 20),
+    ("hybrid", "large", 20),
     ("hybrid", "mixed", 20),
 ]
 ALLOWED = 1.15

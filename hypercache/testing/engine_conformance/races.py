@@ -16,7 +16,7 @@ from hypercache.testing.seeds import seeded
 from hypercache.testing.threads import Threads, turns_for
 
 SEED = 7
-RACE_S = 0.3
+RACE_S = 0.5
 
 
 def number(data: bytes | None) -> int:
