@@ -164,8 +164,7 @@ class Cache(Making[V]):
         In the namespaces that are open here, too; the LSN is the cache's own.
         """
         lsn = super().sync()
-        for each in self._namespaces.all_open().values():
-            each.sync()
+        self._namespaces.sync()
         return lsn
 
     def check(self) -> CheckReport:

@@ -102,13 +102,15 @@ class Namespaces:
             return self._remove(name) or (found is not None and not was_closed)
 
     def all_open(self) -> dict[str, Inner]:
-        """Return those that are open, by name."""
-        with self._alone():
-            return {
-                name: each.cache
-                for name, each in self._opened.items()
-                if not each.cache.is_closed
-            }
+        """Return those that are open, by name; does not wait for one that is opened."""
+        found = self._opened.copy().items()
+        return {name: each.cache for name, each in found if not each.cache.is_closed}
+
+    def sync(self) -> None:
+        """Return when all that was acknowledged in those open is on the medium."""
+        for each in self.all_open().values():
+            with contextlib.suppress(ClosedError):  # meanwhile: that has synced it
+                each.sync()
 
     def check(self) -> list[CheckReport]:
         """Read all of them back."""

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Mapping
-from typing import Any
+from functools import partial
+from typing import Any, TypeVar
 
 from hypercache.engines import namespaces as on_disk
 from hypercache.engines.reports import CheckReport
-from hypercache.errors import ConfigError, ReadOnlyError
+from hypercache.errors import ClosedError, ConfigError, ReadOnlyError
 from hypercache.namespaces import Inner, Namespaces
 from hypercache.paths import StorePaths
 from hypercache.storage import OsStorage
+
+T = TypeVar("T")
 
 
 class StoredNamespaces(Namespaces):
@@ -46,22 +50,27 @@ class StoredNamespaces(Namespaces):
 
     def check(self) -> list[CheckReport]:
         """Read all of them back, those that are not open here, too."""
-        opened = self.all_open()
-        closed = [name for name in on_disk.names(*self._place) if name not in opened]
+        opened, engine = self.all_open(), self._engine
+        names = {*opened, *on_disk.names(*self._place)}
         return [
-            *(each.check() for each in opened.values()),
-            *(on_disk.check(*self._place, name, self._engine) for name in closed),
+            _open_or_not(
+                opened.get(name),
+                lambda cache: cache.check(),
+                partial(on_disk.check, *self._place, name, engine),
+            )
+            for name in sorted(names)
         ]
 
     def back_up(self, destination: str, copy_store: Callable[[str], int]) -> int:
         """Copy the cache by `copy_store`, and all of them beside it; return its LSN."""
-        opened = self.all_open()
+        opened, engine = self.all_open(), self._engine
 
         def copy_one(name: str, target: str) -> None:
-            if name in opened:
-                opened[name].backup(target)
-            else:
-                on_disk.back_up(*self._place, name, self._engine, target)
+            _open_or_not(
+                opened.get(name),
+                lambda cache: cache.backup(target),
+                partial(on_disk.back_up, *self._place, name, engine, target),
+            )
 
         return on_disk.back_up_all(*self._place, destination, copy_store, copy_one)
 
@@ -83,3 +92,13 @@ class StoredNamespaces(Namespaces):
 
     def _remove(self, name: str) -> bool:
         return on_disk.drop(*self._place, name)
+
+
+def _open_or_not(
+    cache: Inner | None, do: Callable[[Inner], T], do_on_disk: Callable[[], T]
+) -> T:
+    """Work on one that is open; on its files if it is not, or was closed meanwhile."""
+    if cache is not None:
+        with contextlib.suppress(ClosedError):
+            return do(cache)
+    return do_on_disk()

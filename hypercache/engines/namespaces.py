@@ -15,10 +15,19 @@ from hypercache.engines.auditing import problem_of
 from hypercache.engines.base import CheckReport, StorageEngine
 from hypercache.errors import CorruptionError, StorageError, UnsupportedFormatError
 from hypercache.options import Options
-from hypercache.paths import LOCK, NAMESPACES, StorePaths, is_dropped, maybe_namespace
+from hypercache.paths import (
+    NAMESPACES,
+    OWN_NAMES,
+    STORE_PARTS,
+    StorePaths,
+    is_dropped,
+    maybe_namespace,
+)
 from hypercache.storage import Storage
 
 _log = logging.getLogger(__name__)
+# What may be in a directory before there is a store in it: locks, a STORE half written.
+_EMPTY = OWN_NAMES.difference(STORE_PARTS)
 
 
 def names(storage: Storage, paths: StorePaths) -> list[str]:
@@ -39,7 +48,7 @@ def exists(storage: Storage, paths: StorePaths, name: str) -> bool:
     except (CorruptionError, StorageError, UnsupportedFormatError):
         return True
     if found is None:  # engines of other packages need not have a STORE
-        return any(name != LOCK for name in storage.list(inner.root))
+        return not _EMPTY.issuperset(storage.list(inner.root))
     return found.state != identity.CREATING
 
 

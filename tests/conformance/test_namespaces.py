@@ -349,6 +349,23 @@ def test_check_reads_those_that_are_open_and_those_that_are_not(open_cache, stor
 
 
 @durable_engines
+def test_one_that_is_closed_meanwhile_is_checked_and_copied_all_the_same(
+    open_cache, tmp_path, monkeypatch
+):
+    cache = open_cache()
+    inner = cache.namespace("inner")
+    inner["key"] = 1
+    # As seen by a call that began before the close.
+    monkeypatch.setattr(cache._namespaces, "all_open", lambda: {"inner": inner})
+    inner.close()
+    cache.sync()
+    assert cache.check().entry_count == 1
+    cache.backup(tmp_path / "copy")
+    with open_cache(tmp_path / "copy") as copy:
+        assert copy.namespace("inner")["key"] == 1
+
+
+@durable_engines
 def test_a_backup_has_all_of_them(open_cache, tmp_path):
     copy = tmp_path / "copy"
     with open_cache() as cache:

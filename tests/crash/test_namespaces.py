@@ -278,3 +278,25 @@ def test_a_child_of_a_fork_can_close_what_it_inherited(tmp_path, engine):
         finally:
             cache._namespaces._mutex.release()
         assert inner["key"] == 1
+
+
+def test_one_that_is_half_made_keeps_no_check_and_no_backup_from_its_work(machine):
+    Cache(PATH, engine="memory").close()
+    # After every step: a kill keeps what was written, synced or not.
+    left = []
+    with Cache(PATH, engine="memory") as cache:
+        disk = machine.disk
+        disk.on_step = lambda: left.append(disk.detached())
+        cache.namespace("a/b")["key"] = 1
+        disk.on_step = None
+    assert len(left) > 10
+    listed = set()
+    for disk in left:
+        machine.restart_with(disk)
+        with Cache(PATH, engine="memory", read_only=True) as cache:
+            listed.add(tuple(cache.namespaces()))
+            for name in cache.namespaces():
+                assert dict(cache.namespace(name).scan()) in ({}, {b"key": 1})
+        with Cache(PATH, engine="memory") as cache:
+            assert cache.check().problems == ()
+    assert listed == {(), ("a/b",)}
