@@ -12,6 +12,7 @@ from _source import PACKAGE, Import, Module, Problem, load, main
 # Top to bottom: a module may import what lies in a lower layer.
 LAYERS = (
     "top",
+    "bench",
     "public",
     "recovery",
     "cache",
@@ -38,6 +39,7 @@ class Place:
 MODULES = {
     "cli.*": Place("top"),
     "__main__": Place("top", ("cli.*",)),
+    "bench.*": Place("bench"),
     "server.*": Place("top"),
     "integrations.*": Place("top"),
     "testing.*": Place("top"),

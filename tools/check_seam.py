@@ -68,6 +68,12 @@ ALLOWED = (
         ("os.close", "os.fstat", "os.pread"),
         "the part of the seam that reads a file piece by piece",
     ),
+    Allowed("bench/", SEAM, "measures what others do with files and clocks"),
+    Allowed(
+        "cli/bench.py",
+        ("pathlib.Path.mkdir", "tempfile"),
+        "makes the directory that figures and plots go to",
+    ),
     Allowed("testing/killing.py", ("os.fork",), "kills a process with a store in it"),
     Allowed("engines/lmdb_store.py", ("lmdb",), "LMDB does its own I/O, behind here"),
     Allowed("engines/lmdb_errors.py", ("lmdb",), "maps the errors of LMDB"),

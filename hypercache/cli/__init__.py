@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 import hypercache
+from hypercache.cli.bench import bench
 from hypercache.cli.care import check, checkpoint, stats
 from hypercache.cli.copies import backup, restore
 from hypercache.cli.data import delete, get, scan, set_value
@@ -32,7 +33,7 @@ COMMANDS = (
     *(get, set_value, delete, scan),
     *(stats, check, checkpoint, backup, restore),
     *(namespaces, drop),
-    *(wal, aof, demo),
+    *(wal, aof, demo, bench),
 )
 for command in COMMANDS:
     main.add_command(command)

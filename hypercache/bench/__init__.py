@@ -1,0 +1,1 @@
+"""The benchmark: HyperCache and its peers on the same work, in one run."""

@@ -1,0 +1,1 @@
+"""The works: each module makes the steps of one kind of work."""
