@@ -51,9 +51,13 @@ class OsFile:
     def sync(self) -> None:
         """Flush data and size to the medium; fail if somebody has cut the file."""
         expected_bytes = self._written_bytes
-        with translated("sync", self.path):
+        try:
             sync_data(self._fd)
-            found_bytes = os.fstat(self._fd).st_size
+            # No fstat: it asks for the times, and the kernel then writes new ones with
+            # the next frame, half as much again for each sync (Linux 6.13).
+            found_bytes = os.lseek(self._fd, 0, os.SEEK_END)
+        except OSError as error:
+            raise mapped_error(error, "sync", self.path) from error
         if found_bytes < expected_bytes:
             raise StorageError(
                 f"{self.path} was cut to {found_bytes} bytes while it was in use"
@@ -94,6 +98,24 @@ class MappedFile(OsFile):
         super().__init__(path, fd)
         self.window = self._map = mmap.mmap(fd, length)
         self._written_bytes = length
+        self._link = f"/proc/self/fd/{fd}"
+        self._name = self._maybe_name()
+
+    def is_linked(self) -> bool:
+        """Tell whether the open file still has its name.
+
+        Asked of the descriptor where the system can tell, because a stat costs the next
+        sync what `sync` says. Maps are of local files, whose names it knows.
+        """
+        if self._name is None:
+            return super().is_linked()
+        return self._maybe_name() == self._name
+
+    def _maybe_name(self) -> str | None:
+        try:
+            return os.readlink(self._link)
+        except OSError:
+            return None
 
     def write_at(self, offset: int, data: bytes) -> None:
         """Copy `data` into the map; it must fit the reserved length."""
