@@ -62,6 +62,8 @@ class Options:
             by itself.
         memory_bytes: what the hybrid engine may hold in RAM: what the log still has,
             what is being folded, the read cache, and what it maps of its files.
+        gives_pages_back: whether pages of LMDB's file that were read count as memory;
+            they are the page cache's, so they do where `memory_bytes` was given.
         map_bytes: first size of the LMDB map; it doubles whenever it is full.
         fold_batch: entries per LMDB transaction of a checkpoint; a helper process
             takes ten times as many.
@@ -82,6 +84,7 @@ class Options:
     checkpoint_bytes: int = 32 * MIB
     compact_min_bytes: int = 64 * MIB
     memory_bytes: int = 256 * MIB
+    gives_pages_back: bool = False
     map_bytes: int = 1024 * MIB
     fold_batch: int = 2_000
     read_only: bool = False
@@ -134,6 +137,7 @@ class Options:
             memory_bytes=at_least(
                 "memory_bytes", 256 * MIB if memory_bytes is None else memory_bytes, 0
             ),
+            gives_pages_back=memory_bytes is not None,
             map_bytes=at_least("map_bytes", map_bytes, 64 * KIB),
             fold_batch=at_least("fold_batch", fold_batch, 1),
             read_only=bool(read_only),

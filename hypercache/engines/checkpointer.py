@@ -77,12 +77,15 @@ class Checkpointer(Upkeep):
 
     def _memtable_is_full(self) -> bool:
         most = memory_budget.memtable_bytes(self._options)
-        estimate = memory_budget.estimate_memtable_bytes(
-            len(self._memtable.active),
+        return self._estimate_bytes(len(self._memtable.active)) >= most
+
+    def _estimate_bytes(self, key_count: int) -> int:
+        """Return what so many keys take with what the log has of them."""
+        return memory_budget.estimate_memtable_bytes(
+            key_count,
             self._log.appended_lsn() - self._frozen_lsn,
             self._log.sealed_bytes - self._folding_bytes,
         )
-        return estimate >= most
 
     def steps(self, in_process: bool) -> Iterator[int]:
         """Make a checkpoint of everything appended."""
@@ -98,6 +101,7 @@ class Checkpointer(Upkeep):
             if marker.first_segment > marker.active_segment:
                 return
             folded = self._memtable.freeze()
+            self._cache.lend(self._estimate_bytes(len(folded)))
             self._folding_bytes = self._log.sealed_bytes
             self._frozen_lsn = self._log.appended_lsn()
         try:

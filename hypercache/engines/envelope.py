@@ -24,6 +24,7 @@ HEAD = struct.Struct("<IBQQ")
 # Of an envelope with a short key: what is behind the CRC field and before the value.
 pack_short, pack_crc = struct.Struct("<BQQ").pack, _CRC.pack
 unpack_head = HEAD.unpack_from
+_BODY, _VALUE = _CRC.size, HEAD.size
 _LENGTH = struct.Struct("<H")
 LENGTH_BYTES = _LENGTH.size
 _LONG_KEY = 1
@@ -99,6 +100,20 @@ def unwrap(lmdb_key: bytes, data: bytes) -> Stored | None:
     if len(data) < end:
         return None
     return Stored(data[start:end], data[end:], expires_at_ms, lsn)
+
+
+def maybe_value(lmdb_key: bytes, data: bytes) -> tuple[bytes, int] | None:
+    """Return value and expiry of the envelope of a short key.
+
+    None where `unwrap` has to say what it is. Written out, because every get of an
+    entry that is not in RAM comes here.
+    """
+    if len(data) < HEAD.size:
+        return None
+    crc, flags, expires_at_ms, _ = unpack_head(data)
+    if flags or crc32c(data[_BODY:], crc32c(lmdb_key)) != crc:
+        return None
+    return data[_VALUE:], expires_at_ms
 
 
 def maybe_head(lmdb_key: Buffer, data: Buffer) -> Head | None:

@@ -53,7 +53,8 @@ class HybridEngine(LoggedEngine):
         self._store, self._memtable = opened.store, opened.memtable
         self._recovery = opened.recovery
         self._cache = ReadCache(memory_budget.read_cache_bytes(options))
-        self._store.keep_resident(memory_budget.mapped_bytes(options))
+        if options.gives_pages_back:
+            self._store.keep_resident(memory_budget.mapped_bytes(options))
         super().__init__(
             paths,
             options,
@@ -248,8 +249,8 @@ class HybridEngine(LoggedEngine):
         self._keep_within(capacity)
 
     def _stored(self, key: bytes) -> Slot:
-        found = None if self._memtable.cleared_lsn else self._store.get(key)
-        return slot_of(found.value, found.expires_at_ms) if found else None
+        found = None if self._memtable.cleared_lsn else self._store.find(key)
+        return slot_of(*found) if found else None
 
     def _close_cleanly(self) -> None:
         self._checkpoints.close_cleanly()
@@ -270,9 +271,10 @@ class HybridEngine(LoggedEngine):
         slot = self._cache.find(key)
         if not isinstance(slot, Absent):
             return slot
-        slot = self._stored(key)
-        if slot is None:
+        found = self._store.find(key)
+        if found is None:
             return None
+        slot = slot_of(*found)
         self._cache.add(key, slot, version)
         return slot
 

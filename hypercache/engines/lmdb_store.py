@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 import lmdb
 
 from hypercache.engines import envelope, key_runs, lmdb_pages
-from hypercache.engines.envelope import Head, Stored
+from hypercache.engines.envelope import SHORT_KEY_BYTES, Head, Stored
 from hypercache.engines.lmdb_batch import StoreState, WriteBatch, read_state, verified
 from hypercache.engines.lmdb_env import Mode, open_env
 from hypercache.engines.lmdb_errors import disk_full, mapped_error
@@ -112,6 +112,35 @@ class LmdbStore:
                 return found
         except lmdb.Error as error:
             raise mapped_error(error, self._data_path, key) from error
+
+    def find(self, key: bytes) -> tuple[bytes, int] | None:
+        """Return the verified value and expiry under a key, expired or not.
+
+        The same as `get` in half the time, which is what a look-up in LMDB takes: all
+        calls that lead there are written out.
+        """
+        opened = self._opened
+        data = None
+        if 0 < len(key) <= SHORT_KEY_BYTES and not self._closed:
+            try:
+                with self._map_lock:
+                    txn = opened.env.begin(opened.data)
+                    try:
+                        data = txn.get(key)
+                    finally:
+                        txn.abort()
+                    if opened.keep_bytes is not None:
+                        opened.touched(len(data or b""))
+            except lmdb.Error:
+                pass
+            else:
+                if data is None:
+                    return None
+                value = envelope.maybe_value(key, data)
+                if value is not None:
+                    return value
+        found = self.get(key)  # which knows what else there is, and every error
+        return (found.value, found.expires_at_ms) if found else None
 
     def get_many(self, keys: Sequence[bytes]) -> list[Stored]:
         """Return the verified entries under those keys that have one, in one moment."""

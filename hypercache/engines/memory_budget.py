@@ -1,10 +1,11 @@
 """How the memory of a hybrid store is divided, `Options.memory_bytes` in all.
 
-A fifth is for the memtable that takes the writes, and one for that which is being
-folded meanwhile. A quarter is kept for what cannot be told exactly: the segments and
-the pages of LMDB that are mapped, the ops of the segment in which a memtable becomes
-full, and what malloc keeps. The read cache has the rest, but for the keys that an
-eviction policy knows.
+A quarter is kept for what cannot be told exactly: the segments and the pages of LMDB
+that are mapped, the ops of the segment in which a memtable becomes full, and what malloc
+keeps; an eighth for the keys that an eviction policy knows. Of the rest one half is for
+the memtable that takes the writes, because the longer a checkpoint waits the fewer pages
+of LMDB it writes for each entry; the other one for the read cache, which lends it to the
+memtable that is being folded.
 """
 
 from __future__ import annotations
@@ -16,7 +17,6 @@ from hypercache.options import MIB, Options
 
 LEAST_MEMTABLE_BYTES = 4 * MIB  # below that a store would do little but fold
 _LEAST_SEGMENT_BYTES = MIB
-_MEMTABLE_SHARE = 5
 _RESERVE_SHARE = 4
 _SEGMENT_SHARE = _MAP_SHARE = 16  # the log maps one segment, for a moment two
 _POLICY_SHARE = 8  # see `disk_limits`
@@ -26,15 +26,20 @@ _ENTRY_BYTES = 48
 
 def memtable_bytes(options: Options) -> int:
     """Return what the memtable may take when a checkpoint begins."""
-    return max(LEAST_MEMTABLE_BYTES, options.memory_bytes // _MEMTABLE_SHARE)
+    return max(LEAST_MEMTABLE_BYTES, _half(options))
 
 
 def read_cache_bytes(options: Options) -> int:
-    """Return what the read cache may take."""
+    """Return what the read cache may take, with what is being folded."""
+    return _half(options)
+
+
+def _half(options: Options) -> int:
+    """Return half of what entries may take."""
     whole = options.memory_bytes
     limited = options.max_items is not None or options.max_bytes is not None
-    taken = 2 * (whole // _MEMTABLE_SHARE) + whole // _RESERVE_SHARE
-    return whole - taken - (whole // _POLICY_SHARE if limited else 0)
+    policy_bytes = whole // _POLICY_SHARE if limited else 0
+    return (whole - whole // _RESERVE_SHARE - policy_bytes) // 2
 
 
 def mapped_bytes(options: Options) -> int:

@@ -9,9 +9,8 @@ case, is one dict look-up and changes nothing.
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping
 
-from hypercache.engines.slots import ABSENT, Absent, Slot, slot_bytes
+from hypercache.engines.slots import ABSENT, SLOT_BYTES, Absent, Slot, slot_bytes
 
 
 class ReadCache:
@@ -22,7 +21,8 @@ class ReadCache:
     """
 
     def __init__(self, budget_bytes: int) -> None:
-        self._half = budget_bytes // 2
+        self._budget = budget_bytes
+        self._half = budget_bytes // 2  # of what is not lent
         self._lock = threading.Lock()
         self.version = 0
         self._young: dict[bytes, Slot] = {}
@@ -46,7 +46,10 @@ class ReadCache:
 
     def add(self, key: bytes, slot: Slot, version: int) -> None:
         """Remember a slot that was current when `version` was."""
-        size = slot_bytes(key, slot)
+        if type(slot) is bytes:  # `slot_bytes`, written out
+            size = SLOT_BYTES + len(key) + len(slot)
+        else:
+            size = slot_bytes(key, slot)
         with self._lock:
             if version != self.version or size > self._half:
                 return
@@ -55,13 +58,30 @@ class ReadCache:
             self._young[key] = slot
             self._young_bytes += size
 
-    def absorb(self, table: Mapping[bytes, Slot]) -> None:
-        """Take over a folded memtable, whose slots outdate what is here."""
+    def lend(self, size_bytes: int) -> None:
+        """Do with so much less until `absorb`: a memtable of that size is folded."""
+        with self._lock:
+            left = max(0, self._budget - size_bytes)
+            self._half = left // 2
+            if self.used_bytes > left:
+                self._turn()
+            if self.used_bytes > left:
+                self._turn()
+
+    def absorb(self, table: dict[bytes, Slot]) -> None:
+        """Take over a folded memtable, whose slots outdate what is here.
+
+        Nobody may change it from now on.
+        """
         size = sum(slot_bytes(key, slot) for key, slot in table.items())
         with self._lock:
             self.version += 1
+            self._half = self._budget // 2
             if size > self._half:
+                # What is here was read before; of the two the table is the newer.
                 self._forget()
+                if size <= self._budget:
+                    self._old, self._old_bytes = table, size
                 return
             if self._young_bytes + size > self._half:
                 self._turn()
