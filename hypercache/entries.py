@@ -31,10 +31,15 @@ Key = str | bytes
 Ttl = float | timedelta | None
 Tags = Iterable[Key]
 MISSING: Any = object()
-NOTHING: Any = {}.get  # finds nothing, in one call of C
+UNASKED: Any = object()  # stands for what only the engine can tell
 _IGNORE: Any = deque(maxlen=0).append
 _NOTHING = Attributes()
-_FRONTS = (Attributed, Record)
+FRONTS = (Attributed, Record)
+
+
+def unasked(_key: bytes) -> Any:
+    """Stand for a look-up that would not see what a transaction has written."""
+    return UNASKED
 
 
 class Shown(NamedTuple):
@@ -261,7 +266,7 @@ class Entries(StoreHandle):
         """Return the value of a stored form, MISSING for one that is not shown."""
         try:
             value: Any = self._decode_bytes(data)
-            if type(value) in _FRONTS:
+            if type(value) in FRONTS:
                 if type(value) is Record or not self._is_fresh(value.attributes):
                     return MISSING
                 value = self._decode_bytes(value.stored)
@@ -293,7 +298,8 @@ class Entries(StoreHandle):
         in_ram = engine.keeps_objects or engine.stats().engine == "memory"
         self._charge = entry_bytes if in_ram else stored_bytes
         self._note_access = engine.access_hook() or _IGNORE
-        self._find = engine.maybe_find() or NOTHING
+        self._find = engine.maybe_find() or engine.get
+        self._finds_all = engine.maybe_find() is None  # None is then the whole truth
         self._sample = _sample_of(weakref.proxy(self))
         self._attributed = False
         if not self._is_swept and engine.may_expire:

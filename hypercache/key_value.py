@@ -12,7 +12,18 @@ from hypercache import tags as tagging
 from hypercache.arguments import key_bytes
 from hypercache.attributes import Attributes
 from hypercache.engines.base import Delete, KeyOp, Put, Touch
-from hypercache.entries import MISSING, NOTHING, Entries, Key, Shown, Tags, Ttl
+from hypercache.entries import (
+    FRONTS,
+    MISSING,
+    UNASKED,
+    Entries,
+    Key,
+    Shown,
+    Tags,
+    Ttl,
+    unasked,
+)
+from hypercache.errors import DeserializationError
 from hypercache.ops import check_key
 from hypercache.storage import ticks_ns
 from hypercache.transaction import TransactionView
@@ -92,26 +103,38 @@ class KeyValues(Entries, Generic[V]):
             CorruptionError: the stored value is damaged.
             DeserializationError: another serializer wrote it.
         """
-        # What a hit in RAM costs: no call more than these, and none with a keyword. As
+        # What a hit costs: no call more than these, and none with a keyword. As
         # `self._find(name)` it would be looked for in the class first: a tenth more.
         if refresh_ttl is None:
-            try:
-                name: Any = key.encode() if type(key) is str else key
-                find = self._find
-                data = find(name)
-            except (UnicodeEncodeError, TypeError):
-                return self._read(key_bytes(key), None, default)
-            if type(data) in self._kept:
-                note_access = self._note_access
-                note_access(name)
-                # No thread gets its turn between load and store, where there is a GIL.
-                self._hits = hits = self._hits + 1
-                if hits < self._timed_hit:
-                    return data
-                return self._get_again(name, default)
-            return self._read(name, data, default)
+            name: Any = key
+            if type(key) is str:
+                try:
+                    name = key.encode()
+                except UnicodeEncodeError:
+                    name = key_bytes(key)
+            elif type(key) is not bytes:
+                name = key_bytes(key)
+            find = self._find
+            data = find(name)
+            if type(data) not in self._kept:
+                if type(data) is not self._form:
+                    return self._read(name, data, default)
+                try:
+                    decode = self._decode_bytes
+                    data = decode(data)
+                except DeserializationError:
+                    return self._read(name, UNASKED, default)
+                if type(data) in FRONTS:
+                    return self._read(name, UNASKED, default)
+            note_access = self._note_access
+            note_access(name)
+            # No thread gets its turn between load and store, where there is a GIL.
+            self._hits = hits = self._hits + 1
+            if hits < self._timed_hit:
+                return data
+            return self._get_again(name, default)
         self._refresh(key_bytes(key), refresh_ttl)
-        return self._read(key_bytes(key), None, default)
+        return self._read(key_bytes(key), UNASKED, default)
 
     def _get_again(self, key: bytes, default: Any) -> Any:
         """Time a hit that is like the last one, and is not counted."""
@@ -123,13 +146,11 @@ class KeyValues(Entries, Generic[V]):
         self._sample.tick(self._hits + self._misses)
         return data
 
-    def _read(self, key: Any, data: Any, default: Any) -> Any:
-        """Return the value where that takes more than `_find`."""
+    def _read(self, key: bytes, data: Any, default: Any) -> Any:
+        """Return the value where that takes more than `_find`, which found `data`."""
         self._reads += 1
         began_ns = 0 if self._reads & _READS_PER_SAMPLE else ticks_ns()
-        if type(key) is not bytes:
-            key = key_bytes(key)
-        if type(data) is not self._form:
+        if data is not None or not self._finds_all:
             data = self._engine.get(key)
         value = MISSING if data is None else self._decode(key, data)
         if value is MISSING:
@@ -384,7 +405,7 @@ class KeyValues(Entries, Generic[V]):
         with self._engine.exclusive():
             below, find = self._engine, self._find
             view = TransactionView(below)
-            self._engine, self._find = view, NOTHING
+            self._engine, self._find = view, unasked
             try:
                 yield self
                 self._engine, self._find = below, find

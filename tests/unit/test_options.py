@@ -117,7 +117,10 @@ def test_every_field_can_be_set_through_resolve():
         "eviction": "lru",
     }
     resolved = Options.resolve(**given)
-    assert {field.name for field in dataclasses.fields(Options)} == set(given)
+    follows_from_memory_bytes = {"gives_pages_back"}
+    names = {field.name for field in dataclasses.fields(Options)}
+    assert names == set(given) | follows_from_memory_bytes
+    assert resolved.gives_pages_back
     for name, value in given.items():
         assert getattr(resolved, name) == value
         assert getattr(resolved, name) != getattr(Options(), name)
