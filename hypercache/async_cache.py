@@ -22,10 +22,10 @@ from hypercache.cache import Cache
 from hypercache.cache_stats import CacheStats
 from hypercache.engines.base import CheckReport
 from hypercache.entries import Key, Tags, Ttl
-from hypercache.key_value import V
 from hypercache.makers import LEASE_S, P, R, at_once
 from hypercache.memoize import AsyncMemoized, Naming
 from hypercache.namespaces import NamespaceSettings
+from hypercache.reading import V
 from hypercache.recipe import Recipe, recipe
 from hypercache.write_groups import run_group
 from hypercache.write_queue import Call, WriteQueue, closed_error, refuse_forked

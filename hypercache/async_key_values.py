@@ -17,7 +17,8 @@ from itertools import islice
 from typing import Any, Generic, TypeVar, overload
 
 from hypercache.entries import MISSING, Key, Tags, Ttl
-from hypercache.key_value import D, K, KeyValues, V
+from hypercache.key_value import K, KeyValues
+from hypercache.reading import D, V
 
 T = TypeVar("T")
 STEP_COUNT = 256  # entries that a scan fetches at a time

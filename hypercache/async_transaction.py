@@ -18,7 +18,8 @@ from typing import Any, Self
 
 from hypercache.async_key_values import AsyncKeyValues, T
 from hypercache.errors import TransactionError
-from hypercache.key_value import KeyValues, V
+from hypercache.key_value import KeyValues
+from hypercache.reading import V
 from hypercache.write_queue import Call, tell
 
 IDLE_S = 0.5  # how long a block waits for a call before it looks after its loop

@@ -14,11 +14,11 @@ from hypercache.entries import Settings, Ttl
 from hypercache.errors import ConfigError
 from hypercache.eviction import EvictionPolicy
 from hypercache.hooks import Hooks
-from hypercache.key_value import V
 from hypercache.makers import Making
 from hypercache.mapping import CacheMapping
 from hypercache.namespaces import Namespaces, NamespaceSettings
 from hypercache.options import Maintenance, Options
+from hypercache.reading import V
 from hypercache.serializers import Serializer
 
 

@@ -6,7 +6,8 @@ from dataclasses import fields
 
 from hypercache.advice import Advice, Present, advise
 from hypercache.cache_stats import CacheStats
-from hypercache.key_value import KeyValues, V
+from hypercache.key_value import KeyValues
+from hypercache.reading import V
 
 
 class Insight(KeyValues[V]):

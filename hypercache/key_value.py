@@ -5,45 +5,25 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import islice
-from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar, overload
+from typing import Any, Self, TypeVar, overload
 
 from hypercache import arguments, reserved
 from hypercache import tags as tagging
 from hypercache.arguments import key_bytes
 from hypercache.attributes import Attributes
 from hypercache.engines.base import Delete, KeyOp, Put, Touch
-from hypercache.entries import (
-    FRONTS,
-    MISSING,
-    UNASKED,
-    Entries,
-    Key,
-    Shown,
-    Tags,
-    Ttl,
-    unasked,
-)
-from hypercache.errors import DeserializationError
+from hypercache.entries import MISSING, Key, Shown, Tags, Ttl, unasked
 from hypercache.ops import check_key
+from hypercache.reading import D, Reading, V
 from hypercache.storage import ticks_ns
 from hypercache.transaction import TransactionView
 
-if TYPE_CHECKING:
-    # Only type checkers need the default: a bare Cache is a Cache[Any].
-    from typing_extensions import TypeVar as TypeVarWithDefault
-
-    V = TypeVarWithDefault("V", default=Any)
-else:
-    V = TypeVar("V")
 K = TypeVar("K", bound=Key)
-D = TypeVar("D")
-_HITS_PER_SAMPLE = 256  # one of them is timed
-# One in so many, plus one, is timed; powers of two, less one, so that one & tells.
-_READS_PER_SAMPLE, _SETS_PER_SAMPLE = 63, 63
 _SLACK = 100  # a ttl is refreshed where the expiry moves by one in so many
+_SETS_PER_SAMPLE = 63  # one in so many, plus one, is timed: see `reading`
 
 
-class KeyValues(Entries, Generic[V]):
+class KeyValues(Reading[V]):
     """Read and write the values of one store."""
 
     # One key
@@ -84,88 +64,6 @@ class KeyValues(Entries, Generic[V]):
         expires_at_ms = self._expires_at_ms(ttl)
         slot: Any = (data, expires_at_ms) if expires_at_ms else data
         self._sample.stored(key, self._charge(key, slot), expires_at_ms)
-
-    @overload
-    def get(
-        self, key: Key, default: None = None, refresh_ttl: Ttl = None
-    ) -> V | None: ...
-
-    @overload
-    def get(self, key: Key, default: D, refresh_ttl: Ttl = None) -> V | D: ...
-
-    def get(self, key: Key, default: Any = None, refresh_ttl: Ttl = None) -> Any:
-        """Return the value, or `default` for a key that is absent or expired.
-
-        With `refresh_ttl` it lives on for so long from now; a write, made only where
-        the expiry moves by a hundredth of that or more.
-
-        Raises:
-            CorruptionError: the stored value is damaged.
-            DeserializationError: another serializer wrote it.
-        """
-        # What a hit costs: no call more than these, and none with a keyword. As
-        # `self._find(name)` it would be looked for in the class first: a tenth more.
-        if refresh_ttl is None:
-            name: Any = key
-            if type(key) is str:
-                try:
-                    name = key.encode()
-                except UnicodeEncodeError:
-                    name = key_bytes(key)
-            elif type(key) is not bytes:
-                name = key_bytes(key)
-            find = self._find
-            data = find(name)
-            if type(data) not in self._kept:
-                if type(data) is not self._form:
-                    return self._read(name, data, default)
-                try:
-                    decode = self._decode_bytes
-                    data = decode(data)
-                except DeserializationError:
-                    return self._read(name, UNASKED, default)
-                if type(data) in FRONTS:
-                    return self._read(name, UNASKED, default)
-            note_access = self._note_access
-            note_access(name)
-            # No thread gets its turn between load and store, where there is a GIL.
-            self._hits = hits = self._hits + 1
-            if hits < self._timed_hit:
-                return data
-            return self._get_again(name, default)
-        self._refresh(key_bytes(key), refresh_ttl)
-        return self._read(key_bytes(key), UNASKED, default)
-
-    def _get_again(self, key: bytes, default: Any) -> Any:
-        """Time a hit that is like the last one, and is not counted."""
-        self._timed_hit = self._hits + _HITS_PER_SAMPLE
-        began_ns = ticks_ns()
-        data = self.get(key, default)
-        self._get_times.note(ticks_ns() - began_ns)
-        self._hits -= 1
-        self._sample.tick(self._hits + self._misses)
-        return data
-
-    def _read(self, key: bytes, data: Any, default: Any) -> Any:
-        """Return the value where that takes more than `_find`, which found `data`."""
-        self._reads += 1
-        began_ns = 0 if self._reads & _READS_PER_SAMPLE else ticks_ns()
-        if data is not None or not self._finds_all:
-            data = self._engine.get(key)
-        value = MISSING if data is None else self._decode(key, data)
-        if value is MISSING:
-            check_key(key)
-            self._misses += 1
-            value = default
-            if self._sample.recording:
-                self._sample.missed(key)
-        else:
-            self._note_access(key)
-            self._hits += 1
-        if began_ns:
-            self._get_times.note(ticks_ns() - began_ns)
-            self._sample.tick(self._hits + self._misses, self._misses)
-        return value
 
     def _refresh(self, key: bytes, ttl: Ttl) -> None:
         expires_at_ms = self._expires_at_ms(ttl)

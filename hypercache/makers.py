@@ -11,10 +11,10 @@ from hypercache.arguments import key_bytes
 from hypercache.engines.base import Delete, StorageEngine
 from hypercache.entries import MISSING, Key, Settings, Tags, Ttl
 from hypercache.insight import Insight
-from hypercache.key_value import V
 from hypercache.making import Steps, run, run_async, steps
 from hypercache.memoize import Memoized, Naming
 from hypercache.ops import check_key
+from hypercache.reading import V
 from hypercache.recipe import Recipe, recipe
 from hypercache.reserved import lease_key, refuse
 from hypercache.shelf import EntryShelf

@@ -1,11 +1,11 @@
 """How the memory of a hybrid store is divided, `Options.memory_bytes` in all.
 
 A quarter is kept for what cannot be told exactly: the segments and the pages of LMDB
-that are mapped, the ops of the segment in which a memtable becomes full, and what malloc
-keeps; an eighth for the keys that an eviction policy knows. Of the rest one half is for
-the memtable that takes the writes, because the longer a checkpoint waits the fewer pages
-of LMDB it writes for each entry; the other one for the read cache, which lends it to the
-memtable that is being folded.
+that are mapped, the ops of the segment in which a memtable becomes full, and what
+malloc keeps; an eighth for the keys that an eviction policy knows. One half of the rest
+is for the memtable that takes the writes, because the longer a checkpoint waits the
+fewer pages of LMDB it writes for each entry; the other half for the read cache, which
+lends it to the memtable that is being folded.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from hypercache.options import MIB, Options
 
 LEAST_MEMTABLE_BYTES = 4 * MIB  # below that a store would do little but fold
 _LEAST_SEGMENT_BYTES = MIB
-_RESERVE_SHARE = 4
+_RESERVE_SHARE = 3
 _SEGMENT_SHARE = _MAP_SHARE = 16  # the log maps one segment, for a moment two
 _POLICY_SHARE = 8  # see `disk_limits`
 # Two objects beside what the log has of an entry, less what the frame adds there.

@@ -57,6 +57,11 @@ class SimStore:
         """Return an entry."""
         return Stored(key, *self._entries[key]) if key in self._entries else None
 
+    def find(self, key: bytes) -> tuple[bytes, int] | None:
+        """Return value and expiry under a key."""
+        found = self._entries.get(key)
+        return found[:2] if found else None
+
     def scan_step(
         self, start: bytes | None, stop: bytes | None, reverse: bool
     ) -> tuple[list[Stored], bool]:
