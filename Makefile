@@ -12,9 +12,13 @@ unexport PIP_TARGET PIP_PREFIX PIP_ROOT PIP_PYTHON PIP_REQUIRE_VIRTUALENV
 export PIP_USER := 0
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
+# What the tests are to find beside their own tools: EXTRAS=bench for all peers.
+EXTRAS :=
+comma := ,
+
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test crash check format bench bench-load bench-open bench-async soak coverage defects fuzz damage soak-crash memory
+.PHONY: help demo test crash check format bench soak coverage defects fuzz damage soak-crash memory
 
 help:
 	@echo "make demo     show the engine at work (installs the core package only)"
@@ -26,10 +30,7 @@ help:
 	@echo "make check    formatting, lint, types and the house rules"
 	@echo "make format   format the code and apply safe fixes"
 	@echo "make memory   measure what limits on memory are worth (some minutes)"
-	@echo "make bench    run the micro benchmarks"
-	@echo "make bench-load  run the sustained loads (some minutes)"
-	@echo "make bench-open  load a log beside Redis"
-	@echo "make bench-async  asyncio writers beside one thread, every write synced"
+	@echo "make bench    measure beside the peers (half an hour; BENCH=--quick: two minutes)"
 	@echo "make soak     overwrite the same keys ten million times"
 	@echo "make damage   change every byte of small stores, see each one reported"
 	@echo "make soak-crash  the crash tests from outside, for some hours"
@@ -71,17 +72,10 @@ format: $(VENV)/.installed-test
 	$(PY) -m ruff check --fix .
 	$(PY) -m ruff format .
 
+# On the disk that this lies on, with every peer that is installed.
 bench: $(VENV)/.installed-bench
-	$(PY) tools/bench_micro.py
-
-bench-load: $(VENV)/.installed-bench
-	$(PY) tools/bench_load.py
-
-bench-open: $(VENV)/.installed-core
-	$(PY) tools/bench_open.py
-
-bench-async: $(VENV)/.installed-core
-	$(PY) tools/bench_async.py --directory .
+	@mkdir -p build
+	$(VENV)/bin/hypercache bench --directory build --output docs/benchmarks $(BENCH)
 
 soak: $(VENV)/.installed-core
 	$(PY) tools/soak_overwrite.py
@@ -103,7 +97,7 @@ $(VENV)/.installed-core: pyproject.toml | $(VENV)/.created
 
 $(VENV)/.installed-test $(VENV)/.installed-bench: $(VENV)/.installed-%: \
 		pyproject.toml | $(VENV)/.created
-	$(PY) -m pip install --quiet -e '.[$*]'
+	$(PY) -m pip install --quiet -e '.[$*$(if $(EXTRAS),$(comma)$(EXTRAS))]'
 	@touch $@
 
 # Its own rule, because atheris has no wheel for the newest CPythons.
@@ -116,7 +110,7 @@ before_test := $(if $(filter demo,$(MAKECMDGOALS)),$(VENV)/.installed-core)
 before_bench := $(before_test) \
 	$(if $(filter test crash check format coverage defects damage soak-crash memory,$(MAKECMDGOALS)),$(VENV)/.installed-test)
 before_fuzz := $(before_bench) \
-	$(if $(filter bench bench-load,$(MAKECMDGOALS)),$(VENV)/.installed-bench)
+	$(if $(filter bench,$(MAKECMDGOALS)),$(VENV)/.installed-bench)
 $(VENV)/.installed-test: | $(before_test)
 $(VENV)/.installed-bench: | $(before_bench)
 $(VENV)/.installed-fuzz: | $(before_fuzz)

@@ -30,6 +30,16 @@ RAM = Durability.RAM
 
 SUBJECTS = (
     Subject("dict", RAM, "no limit", _dict, bulk=True),
-    Subject("cachetools", RAM, "LRUCache", _cachetools, "cachetools", bulk=True),
-    Subject("cachebox", RAM, "LRUCache", _cachebox, "cachebox", bulk=True),
+    Subject(
+        "cachetools",
+        RAM,
+        "LRUCache",
+        _cachetools,
+        "cachetools",
+        bulk=True,
+        limited=True,
+    ),
+    Subject(
+        "cachebox", RAM, "LRUCache", _cachebox, "cachebox", bulk=True, limited=True
+    ),
 )

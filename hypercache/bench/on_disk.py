@@ -151,6 +151,7 @@ SUBJECTS = (
         "SQLite WAL, synchronous=NORMAL",
         _opened(diskcache_store),
         "diskcache",
+        slow=True,
     ),
     Subject(
         "sqlitedict",
@@ -158,6 +159,7 @@ SUBJECTS = (
         "autocommit=True",
         _opened(sqlitedict_store),
         "sqlitedict",
+        slow=True,
     ),
     Subject(
         "rocksdict, synced",

@@ -73,7 +73,14 @@ RAM, SYSTEM, SYNCED = Durability.RAM, Durability.SYSTEM, Durability.SYNCED
 
 SUBJECTS = (
     Subject("memory", RAM, "no path", _volatile, bulk=True),
-    Subject("memory, limited", RAM, "no path, max_items, s3fifo", _limited, bulk=True),
+    Subject(
+        "memory, limited",
+        RAM,
+        "no path, max_items, s3fifo",
+        _limited,
+        bulk=True,
+        limited=True,
+    ),
     Subject("memory with log", SYSTEM, "sync=everysec", _memory, bulk=True),
     Subject("hybrid", SYSTEM, "sync=everysec", _hybrid, bulk=True),
     Subject("memory, always", SYNCED, "sync=always", _memory_synced),

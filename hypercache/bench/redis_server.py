@@ -106,5 +106,6 @@ SUBJECTS = (
         _open,
         "redis",
         command="redis-server",
+        slow=True,
     ),
 )

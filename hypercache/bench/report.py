@@ -29,12 +29,14 @@ def facts(results: Results) -> Iterator[str]:
     )
     for name, reason in results.skipped.items():
         yield f"{'skipped':14} {name}: {reason}"
+    for failure in results.failures:
+        yield f"{'FAILED':14} {failure}"
 
 
 def targets(results: Results) -> Iterator[str]:
     """Yield the table of the targets, each with its ratio and verdict."""
     if results.facts["plan"] != "full":
-        yield "The sizes of this run are not those that the targets are meant for."
+        yield "The sizes of this run are not those that the targets are for."
     verdicts = [judge(row, results) for row in ROWS]
     cells = [_cells(verdict) for verdict in verdicts]
     yield from _aligned([("work", "against", "ratio", "spread", "target", ""), *cells])
@@ -78,9 +80,7 @@ def _figures(results: Results, measure: str, name: str) -> tuple[str, ...]:
 
 
 def durability_of(name: str) -> Durability | None:
-    """Return what a subject promises; None for what stores nothing."""
-    if name == "raw write + fdatasync":
-        return Durability.SYNCED
+    """Return what a subject promises, None for what is none."""
     return BY_NAME[name].durability if name in BY_NAME else None
 
 

@@ -31,6 +31,7 @@ class Results:
 
     facts: dict[str, Any]
     skipped: dict[str, str]
+    failures: list[str] = field(default_factory=list)
     samples: list[Sample] = field(default_factory=list)
 
     def measures(self) -> dict[str, str]:
@@ -66,6 +67,7 @@ class Results:
             "format": FORMAT,
             "facts": self.facts,
             "skipped": self.skipped,
+            "failures": self.failures,
             "measures": _as_tree(self.samples),
         }
         path.write_text(json.dumps(document, indent=1) + "\n")
@@ -96,7 +98,8 @@ def load(path: Path) -> Results:
             for subject, rounds in found["subjects"].items()
             for number, value in rounds.items()
         ]
-        return Results(document["facts"], document["skipped"], samples)
+        facts, skipped = document["facts"], document["skipped"]
+        return Results(facts, skipped, document["failures"], samples)
     except OSError as error:
         raise ConfigError(f"{path} cannot be read: {error.strerror}") from error
     except (ValueError, KeyError, TypeError, AttributeError) as error:

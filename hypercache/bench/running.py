@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from hypercache.bench.plan import Plan
-from hypercache.bench.results import Sample
+from hypercache.bench.results import Results, Sample
 from hypercache.bench.steps import Step, Work
 from hypercache.bench.work.footprint import IMPORT, RESIDENT
 from hypercache.bench.work.growth import GROWTH
@@ -55,11 +55,18 @@ def _turns_of(work: Work, plan: Plan) -> Iterator[Turn]:
             yield Turn(work.name, number, step)
 
 
-def run(turn: Turn, directory: Path) -> list[Sample]:
-    """Do one step and return its samples.
+def run(turn: Turn, directory: Path, results: Results) -> None:
+    """Do one step and note its samples, or why it failed: others are not in vain.
 
     The disk is quiet when it begins, or it would wait for what the one before it wrote.
     """
+    try:
+        results.samples += _samples(turn, directory)
+    except Exception as error:  # noqa: BLE001 - a peer may raise anything
+        results.failures.append(f"{turn}: {error!r}")
+
+
+def _samples(turn: Turn, directory: Path) -> list[Sample]:
     with tempfile.TemporaryDirectory(dir=directory, prefix="bench-") as name:
         gc.collect()
         os.sync()

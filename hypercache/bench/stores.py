@@ -58,6 +58,8 @@ class Subject:
         module: what must be importable; the distribution has the same name.
         command: what must be on PATH.
         bulk: quick enough for millions of operations.
+        slow: takes over 50 us an operation; does a tenth of them.
+        limited: evicts what is too much.
     """
 
     name: str
@@ -67,6 +69,12 @@ class Subject:
     module: str = ""
     command: str = ""
     bulk: bool = False
+    slow: bool = False
+    limited: bool = False
+
+    def share_of(self, count: int) -> int:
+        """Return how many of so many operations are enough to measure it."""
+        return max(1, count // 10) if self.slow else count
 
     def missing(self) -> str | None:
         """Return what is not installed, None if it can run."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hypercache.bench import in_ram, on_disk, ours, redis_server
+from hypercache.bench import in_ram, on_disk, ours, raw_log, redis_server
 from hypercache.bench.stores import Durability, Subject
 
 SUBJECTS = (
@@ -12,7 +12,8 @@ SUBJECTS = (
     *redis_server.SUBJECTS,
 )
 OURS = frozenset(subject.name for subject in ours.SUBJECTS)
-BY_NAME = {subject.name: subject for subject in SUBJECTS}
+FLOOR = raw_log.SUBJECT  # it stores nothing that could be read
+BY_NAME = {subject.name: subject for subject in (*SUBJECTS, FLOOR)}
 
 
 def present(*durability: Durability, bulk: bool = False) -> list[Subject]:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 WORKS = "single scan synced sustained ycsb open resident import growth".split()
 Folder = click.Path(exists=True, file_okay=False, writable=True, path_type=Path)
 Kept = click.Path(dir_okay=False, path_type=Path)
+FAILED = 1
 NewFolder = click.Path(file_okay=False, path_type=Path)
 
 
@@ -52,7 +53,8 @@ def bench(
     """Measure HyperCache beside the peers that are installed.
 
     All do the same work in one run, round by round, and only ratios mean anything:
-    they come first, each beside its target. Without --quick it takes about an hour.
+    they come first, each beside its target. Without --quick it takes about half an
+    hour. Exits with 1 if a part of it failed.
     """
     from hypercache.bench import plan, plots, report, results
 
@@ -72,6 +74,8 @@ def bench(
     if output is not None:
         for path in plots.draw(found, output, found.facts["plan"]):
             echo(f"drawn: {path}")
+    if found.failures:
+        raise click.exceptions.Exit(FAILED)
 
 
 def _prepare(output: Path) -> None:
@@ -105,7 +109,7 @@ def _measured(
         file=sys.stderr,
     ) as turns:
         for turn in turns:
-            found.samples += running.run(turn, parent)
+            running.run(turn, parent, found)
             if kept is not None:
                 found.save(kept)
     return found

@@ -42,9 +42,10 @@ def get_all(store: Store, keys: Sequence[bytes]) -> float:
 
 
 def _small(plan: Plan, seed: int, subject: Subject, path: Path) -> Iterator[Sample]:
-    keys, values = data.keys(plan.keys, seed), data.values(plan.keys, seed)
-    order, absent = data.shuffled(keys, seed), data.keys(plan.keys, ~seed)
-    store = subject.open(path, plan.keys)
+    count = subject.share_of(plan.keys)
+    keys, values = data.keys(count, seed), data.values(count, seed)
+    order, absent = data.shuffled(keys, seed), data.keys(count, ~seed)
+    store = subject.open(path, count)
     yield sample("set, 100 B", subject, set_all(store, keys, values))
     yield sample("get, 100 B", subject, get_all(store, order))
     yield sample("get, absent", subject, _misses_us(store, absent))
@@ -53,7 +54,7 @@ def _small(plan: Plan, seed: int, subject: Subject, path: Path) -> Iterator[Samp
 
 
 def _large(plan: Plan, seed: int, subject: Subject, path: Path) -> Iterator[Sample]:
-    count = plan.large_keys
+    count = subject.share_of(plan.large_keys)
     keys, values = data.keys(count, seed), data.values(count, seed, data.LARGE_BYTES)
     store = subject.open(path, count)
     yield sample("set, 4 KiB", subject, set_all(store, keys, values))
@@ -62,16 +63,17 @@ def _large(plan: Plan, seed: int, subject: Subject, path: Path) -> Iterator[Samp
 
 
 def _batches(plan: Plan, seed: int, subject: Subject, path: Path) -> Iterator[Sample]:
-    keys, values = data.keys(plan.keys, seed), data.values(plan.keys, seed)
+    count = subject.share_of(plan.keys)
+    keys, values = data.keys(count, seed), data.values(count, seed)
     order = data.shuffled(keys, seed)
-    parts = [slice(n, n + BATCH_COUNT) for n in range(0, plan.keys, BATCH_COUNT)]
+    parts = [slice(n, n + BATCH_COUNT) for n in range(0, count, BATCH_COUNT)]
     entries = [dict(zip(keys[p], values[p], strict=True)) for p in parts]
-    store = subject.open(path, plan.keys)
+    store = subject.open(path, count)
     if store.set_many:
-        took = _calls_us(store.set_many, entries, plan.keys)
+        took = _calls_us(store.set_many, entries, count)
         yield sample("set_many of 100, an entry", subject, took)
     if store.set_many and store.get_many:
-        took = _calls_us(store.get_many, [order[p] for p in parts], plan.keys)
+        took = _calls_us(store.get_many, [order[p] for p in parts], count)
         yield sample("get_many of 100, an entry", subject, took)
     store.close()
 
@@ -121,7 +123,7 @@ def _calls_us(
 
 def _steps(plan: Plan, seed: int) -> list[Step]:
     unsynced = present(*UNSYNCED)
-    limited = [each for each in present(Durability.RAM) if "LRU" in each.setting]
+    limited = [each for each in present(Durability.RAM) if each.limited]
     return [
         *steps_of(unsynced, _small, plan, seed),
         *steps_of(unsynced, _large, plan, seed),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import threading
 from collections.abc import Iterator
 from contextlib import closing
@@ -15,37 +14,12 @@ from hypercache.bench import data, ours
 from hypercache.bench.plan import Plan
 from hypercache.bench.results import Sample
 from hypercache.bench.steps import Step, Work, many, sample, steps_of
-from hypercache.bench.stores import Durability, Store, Subject
-from hypercache.bench.subjects import OURS, present
+from hypercache.bench.stores import Durability, Subject
+from hypercache.bench.subjects import FLOOR, OURS, present
 from hypercache.bench.work.single import set_all
 
 THREAD_COUNT = 16
 TASK_COUNT = 64
-# What one set of ours takes in the log: header, op, key and value.
-FRAME_BYTES = 160
-PREALLOCATED_BYTES = 16 << 20
-
-RAW = Subject(
-    "raw write + fdatasync",
-    Durability.SYNCED,
-    "one file, written with zeros before",
-    lambda path, _count: _raw_store(path / "raw"),
-)
-
-
-def _raw_store(path: Path) -> Store:
-    """Return the floor: what a log can do at best that syncs each write."""
-    file = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
-    os.write(file, bytes(PREALLOCATED_BYTES))
-    os.fsync(file)
-    os.lseek(file, 0, os.SEEK_SET)
-    frame = bytes(range(FRAME_BYTES))
-
-    def put(_key: bytes, _value: bytes) -> None:
-        os.write(file, frame)
-        os.fdatasync(file)
-
-    return Store(put, lambda _key: None, lambda: os.close(file))
 
 
 def _alone(plan: Plan, seed: int, subject: Subject, path: Path) -> Iterator[Sample]:
@@ -103,7 +77,7 @@ def _steps(plan: Plan, seed: int) -> list[Step]:
     subjects = present(Durability.SYNCED)
     own = [each for each in subjects if each.name in OURS]
     return [
-        *steps_of([RAW, *subjects], _alone, plan, seed),
+        *steps_of([FLOOR, *subjects], _alone, plan, seed),
         *steps_of(subjects, _threads, plan, seed),
         *steps_of(own, _tasks, plan, seed),
     ]
