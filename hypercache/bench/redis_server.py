@@ -24,6 +24,8 @@ class RedisServer:
         self._socket = str(directory / "s")
         command = ["redis-server", "--port", "0", "--appendonly", "yes", "--save", ""]
         command += ["--unixsocket", "s", "--dir", str(directory)]
+        # Or one that Redis began by itself would refuse the one asked for.
+        command += ["--auto-aof-rewrite-percentage", "0"]
         # Started in the directory: a socket's path may have 107 bytes only.
         self._process = subprocess.Popen(
             command,
