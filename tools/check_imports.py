@@ -202,6 +202,7 @@ MODULES = {
             "engines.lmdb_store",
             "engines.lmdb_trust",
             "engines.memtable",
+            "engines.next_fold",
             "engines.read_cache",
             "engines.slots",
             "engines.upkeep",
@@ -377,6 +378,7 @@ MODULES = {
             "engines.slots",
         ),
     ),
+    "engines.next_fold": Place("engines", ("engines.fold_helper",)),
     "engines.offline": Place("engines", ("engines.auditing", "engines.identity")),
     "engines.opening": Place(
         "engines",

@@ -55,6 +55,7 @@ GROUPS = {
     "checkpoint": (
         "engines/checkpointer.py",
         "engines/fold_helper.py",
+        "engines/next_fold.py",
         "engines/upkeep.py",
         "wal/checkpoint.py",
         "wal/fold.py",

@@ -6,14 +6,12 @@ same code; it needs nothing of the engine but the files.
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Generator
 
 from hypercache.aof.base import BaseReader, BaseWriter, Block, BlockSlot
 from hypercache.aof.manifest import BaseFacts, Manifest
 from hypercache.errors import CorruptionError
-from hypercache.log_reader import LogReader
-from hypercache.net_ops import NetOps, net_ops
+from hypercache.net_ops import NetOps, OpsByKey
 from hypercache.ops import KeyOp, Put, Touch
 from hypercache.paths import TEMP_SUFFIX, StorePaths
 from hypercache.storage import Storage
@@ -35,21 +33,20 @@ def compact(
     Raises:
         CorruptionError: base or increments are damaged; no base was made.
     """
-    sealed = dataclasses.replace(manifest.extent, clean=True)
-    log = LogReader(storage, paths.increments, uuid, sealed)
-    cleared_lsn, net = yield from net_ops(log)
+    net = NetOps(storage, paths.increments, uuid)
+    yield from net.read(manifest.extent)
     path = paths.bases.segment(manifest.next_base)
     temporary = path + TEMP_SUFFIX
     storage.unlink(temporary)
     file = storage.create(temporary, mapped=False)
     try:
-        writer = BaseWriter(file, uuid, manifest.next_base, log.next_lsn - 1)
-        if not cleared_lsn:
+        writer = BaseWriter(file, uuid, manifest.next_base, net.reached_lsn)
+        if not net.cleared_lsn:
             old = storage, paths, uuid, manifest
-            for base_bytes in _take_over(*old, net, writer):
-                yield log.read_bytes + base_bytes
-        for _ in _add_new(net, writer):
-            yield log.read_bytes
+            for base_bytes in _take_over(*old, net.by_key, writer):
+                yield net.read_bytes + base_bytes
+        for _ in _add_new(net.by_key, writer):
+            yield net.read_bytes
         facts = writer.finish()
     except GeneratorExit:
         raise  # not a step more: this may be a forked child, and the file its parent's
@@ -67,7 +64,7 @@ def _take_over(
     paths: StorePaths,
     uuid: bytes,
     manifest: Manifest,
-    net: NetOps,
+    net: OpsByKey,
     writer: BaseWriter,
 ) -> Generator[int, None, None]:
     """Copy what is left of the old base, and take its keys out of `net`."""
@@ -90,7 +87,7 @@ def _take_over(
         reader.check_count(entry_count)
 
 
-def _add_changed(block: Block, net: NetOps, writer: BaseWriter) -> None:
+def _add_changed(block: Block, net: OpsByKey, writer: BaseWriter) -> None:
     for key, slot in block.items():
         change = net.pop(key, None)
         after = _after(slot, change[1]) if change else slot
@@ -98,7 +95,7 @@ def _add_changed(block: Block, net: NetOps, writer: BaseWriter) -> None:
             writer.add(key, after)
 
 
-def _add_new(net: NetOps, writer: BaseWriter) -> Generator[int, None, None]:
+def _add_new(net: OpsByKey, writer: BaseWriter) -> Generator[int, None, None]:
     for index, (key, (_, op)) in enumerate(net.items()):
         slot = _after(None, op)
         if slot is not None:

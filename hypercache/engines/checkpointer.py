@@ -13,18 +13,21 @@ import threading
 from collections.abc import Generator, Iterator
 
 from hypercache.engines import fold_helper, lmdb_trust, memory_budget
+from hypercache.engines.fold_helper import FoldHelper
 from hypercache.engines.lmdb_store import LmdbStore
 from hypercache.engines.memtable import Memtable
+from hypercache.engines.next_fold import NextFold
 from hypercache.engines.read_cache import ReadCache
 from hypercache.engines.slots import Slot
 from hypercache.engines.upkeep import Upkeep
 from hypercache.errors import CorruptionError, DiskFullError, StorageError
 from hypercache.group_commit import GroupCommit
 from hypercache.locking import DirectoryLock
+from hypercache.log_reader import Extent
+from hypercache.net_ops import NetOps
 from hypercache.options import Options
 from hypercache.paths import StorePaths
 from hypercache.storage import Clock, Storage
-from hypercache.wal.checkpoint import Marker
 from hypercache.wal.fold import fold
 from hypercache.wal.writer import WalWriter
 
@@ -58,6 +61,8 @@ class Checkpointer(Upkeep):
         self._frozen_lsn = self._log.marker.checkpoint_lsn
         super().__init__(self._commit.state, clock, self._options.maintenance)
         self._log.on_seal = self.look
+        self._next = NextFold(self._start_helper, self._is_over)
+        self.on_wait = self._prepare_next
         self.look()  # what the last process left may be due already
 
     def is_due(self) -> bool:
@@ -101,15 +106,19 @@ class Checkpointer(Upkeep):
             if marker.first_segment > marker.active_segment:
                 return
             folded = self._memtable.freeze()
-            self._cache.lend(self._estimate_bytes(len(folded)))
+            folded_bytes = self._estimate_bytes(len(folded))
+            self._cache.lend(folded_bytes)
             self._folding_bytes = self._log.sealed_bytes
             self._frozen_lsn = self._log.appended_lsn()
         try:
-            reached_lsn = yield from self._fold(marker, in_process)
+            reached_lsn = yield from self._fold(marker.extent, in_process)
             with self._engine_lock:
                 # In between the marker may have failed, and its fate is unknown.
                 self._commit.state.raise_if_failed()
-                self._end(folded, reached_lsn)
+                self._end(folded, folded_bytes, reached_lsn)
+        except BaseException:
+            self._next.discard()  # what it reads does not go on from here
+            raise
         finally:
             self._folding_bytes = 0
         self._prune()
@@ -141,6 +150,15 @@ class Checkpointer(Upkeep):
         except DiskFullError as error:
             _log.warning("closed without saying so, nothing is lost: %s", error)
 
+    def release(self) -> None:
+        """Leave no helper behind; called when the store is closed for all."""
+        self._next.discard()
+
+    def forked(self) -> None:
+        """Leave the helper to the parent, too."""
+        super().forked()
+        self._next.forked()
+
     def _prune(self) -> None:
         try:
             self._log.prune()
@@ -148,31 +166,41 @@ class Checkpointer(Upkeep):
             self._commit.fail(error)
             raise
 
-    def _fold(self, marker: Marker, in_process: bool) -> Generator[int, None, int]:
-        batch_count = self._options.fold_batch
+    def _fold(self, extent: Extent, in_process: bool) -> Generator[int, None, int]:
         if in_process:
-            reached_lsn = fold_helper.maybe_fold(
-                self._paths,
-                self._uuid,
-                marker,
-                _HELPER_BATCH * batch_count,
-                self._directory_lock.fileno(),
-            )
+            found = self._next.take(extent)
+            reached_lsn = found.maybe_fold(extent) if found is not None else None
             if reached_lsn is not None:
                 return reached_lsn
-        steps = fold(
-            self._storage,
+        self._next.discard()
+        net = NetOps(self._storage, self._paths.wal_log, self._uuid)
+        return (yield from fold(net, extent, self._store, self._options.fold_batch))
+
+    def _prepare_next(self) -> None:
+        with self._engine_lock:
+            if not self._folding_bytes:
+                return  # it has ended just now, or not begun
+            extent = self._log.sealed_above(self._frozen_lsn)
+        self._next.prepare(extent)
+
+    def _start_helper(self, extent: Extent) -> FoldHelper | None:
+        return fold_helper.maybe_start(
             self._paths,
             self._uuid,
-            marker,
-            self._store,
-            batch_count,
+            extent,
+            _HELPER_BATCH * self._options.fold_batch,
+            self._directory_lock.fileno(),
         )
-        return (yield from steps)
 
-    def _end(self, folded: dict[bytes, Slot], reached_lsn: int) -> None:
+    def _is_over(self) -> bool:
+        state = self._commit.state
+        return state.closed or state.failure is not None
+
+    def _end(
+        self, folded: dict[bytes, Slot], folded_bytes: int, reached_lsn: int
+    ) -> None:
         self._log.folded(reached_lsn, self._store.transaction_id())
         # Into the cache before out of the memtable, for readers in between.
         if self._memtable.frozen is folded:
-            self._cache.absorb(folded)
+            self._cache.absorb(folded, folded_bytes)
         self._memtable.thaw(folded, reached_lsn)

@@ -1,12 +1,13 @@
 """Run a module of this package in a process of its own, and end it with its parent.
 
 For work that would hold up the GIL, and for work that a damaged page could kill. The
-helper's standard input is a pipe that nobody writes to: it closes when the parent
-dies, however it dies, and then the helper ends at once.
+helper's standard input is a pipe: it closes when the parent dies, however it dies, and
+then the helper ends at once. What the parent may write to it is orders, one a line.
 """
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import select
@@ -15,6 +16,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Generator
+from queue import SimpleQueue
 from typing import NamedTuple, TypeVar
 
 _log = logging.getLogger(__name__)
@@ -61,17 +63,31 @@ def maybe_run(
     It shares the descriptors in `inherit`.
     """
     process = maybe_start(module, *arguments, inherit=inherit, stderr=subprocess.PIPE)
-    if process is None:
-        return None
+    return None if process is None else outcome_of(process)
+
+
+def outcome_of(process: subprocess.Popen[bytes], order: bytes = b"") -> Outcome:
+    """Give an order to a helper with pipes, and wait for its end."""
     # communicate() would close the pipe that tells the helper that we live. Whatever
     # ends this block closes it, which ends the helper, before the process is awaited.
     lifeline, process.stdin = process.stdin, None
     assert lifeline is not None
     with process, lifeline:
+        with contextlib.suppress(BrokenPipeError):  # how it ended tells more
+            os.write(lifeline.fileno(), order)
         output, complaint = process.communicate()
     code = process.returncode
     last = complaint.decode(errors="replace").strip().rpartition("\n")[2]
     return Outcome(output, last, max(code, 0), max(-code, 0))
+
+
+def end(process: subprocess.Popen[bytes]) -> None:
+    """End a helper that is not needed any more, and let go of its pipes."""
+    process.kill()
+    for pipe in (process.stdin, process.stdout, process.stderr):
+        if pipe is not None:
+            pipe.close()
+    process.wait()
 
 
 def maybe_start(
@@ -126,17 +142,30 @@ def result_of(
             return result
 
 
-def end_with_parent() -> None:
-    """End this process as soon as the parent is gone; called by the helper."""
-    parent = os.getppid()
-    threading.Thread(target=_wait_for_end, args=[parent], daemon=True).start()
+def end_with_parent() -> SimpleQueue[bytes]:
+    """End this process as soon as the parent is gone; return what gets its orders.
+
+    Called by the helper.
+    """
+    orders: SimpleQueue[bytes] = SimpleQueue()
+    arguments = os.getppid(), orders
+    threading.Thread(target=_wait_for_end, args=arguments, daemon=True).start()
+    return orders
 
 
-def _wait_for_end(parent: int) -> None:
+def _wait_for_end(parent: int, orders: SimpleQueue[bytes]) -> None:
     # The pipe stays open where the parent has forked a child that lives on: so its pid
     # is looked at, too. Not sys.stdin, whose lock a thread must not hold at the end.
-    while not select.select([0], [], [], _LOOK_EVERY_S)[0]:
-        if os.getppid() != parent:
+    heard = b""
+    while True:
+        if select.select([0], [], [], _LOOK_EVERY_S)[0]:
+            piece = os.read(0, select.PIPE_BUF)
+            if not piece:
+                break
+            *lines, heard = (heard + piece).split(b"\n")
+            for line in lines:
+                orders.put(line)
+        elif os.getppid() != parent:
             break
     os._exit(1)
 

@@ -256,6 +256,7 @@ class HybridEngine(LoggedEngine):
         self._checkpoints.close_cleanly()
 
     def _release(self) -> None:
+        self._checkpoints.release()
         self._store.close()
 
     def _cleared(self) -> None:

@@ -68,12 +68,12 @@ class ReadCache:
             if self.used_bytes > left:
                 self._turn()
 
-    def absorb(self, table: dict[bytes, Slot]) -> None:
+    def absorb(self, table: dict[bytes, Slot], size: int) -> None:
         """Take over a folded memtable, whose slots outdate what is here.
 
-        Nobody may change it from now on.
+        Nobody may change it from now on. Its size is an estimate: to look at each entry
+        would take a tenth of a second, with all writers locked out.
         """
-        size = sum(slot_bytes(key, slot) for key, slot in table.items())
         with self._lock:
             self.version += 1
             self._half = self._budget // 2

@@ -81,12 +81,7 @@ class ReadAhead:
 
     def close(self) -> None:
         """End the helper, wait for it, and let go of its pipes."""
-        process = self._process
-        process.kill()
-        for pipe in (process.stdin, process.stdout):
-            if pipe is not None:
-                pipe.close()
-        process.wait()
+        helper.end(self._process)
 
     def __enter__(self) -> ReadAhead:
         return self

@@ -46,6 +46,8 @@ class Upkeep(ABC):
         self._background: threading.Thread | None = None
         self._pending: Generator[int, None, None] | None = None
         self.running = False
+        # Called before a writer waits for the end of the work.
+        self.on_wait: Callable[[], None] = lambda: None
         self.due = False
         self.count = 0
         self._waited_s = 0.0
@@ -136,6 +138,8 @@ class Upkeep(ABC):
 
     def _join_background(self) -> None:
         if self._background is not None:
+            if self._background.is_alive():
+                self.on_wait()
             self._background.join()
             self._background = None
             self.look()  # it may have done what was due

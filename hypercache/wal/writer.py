@@ -64,6 +64,16 @@ class WalWriter(LogWriter):
         )
         self.forget_below(first)
 
+    def sealed_above(self, lsn: int) -> Extent:
+        """Return what is sealed already of the log above an LSN."""
+        extent = self.marker.extent
+        return dataclasses.replace(
+            extent,
+            floor_lsn=lsn,
+            first_segment=self.first_above(lsn),
+            active_segment=extent.active_segment - (self._segment is not None),
+        )
+
     def prune(self) -> None:
         """Remove the segments that the marker has left behind."""
         log_reader.prune(self._storage, self._paths, self.marker.first_segment)

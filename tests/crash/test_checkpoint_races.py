@@ -209,13 +209,13 @@ def test_the_helper_that_folds_shares_the_lock_of_the_store(
 ):
     engine = open_engine(tmp_path / "store")
     engine.put(b"a", b"1")
-    shared, run = [], fold_helper.helper.maybe_run
+    shared, start = [], fold_helper.helper.maybe_start
 
-    def watched(*arguments, inherit=()):
+    def watched(*arguments, inherit=(), **options):
         shared.extend(inherit)
-        return run(*arguments, inherit=inherit)
+        return start(*arguments, inherit=inherit, **options)
 
-    monkeypatch.setattr(fold_helper.helper, "maybe_run", watched)
+    monkeypatch.setattr(fold_helper.helper, "maybe_start", watched)
     with engine._checkpoints.lock:
         engine._checkpoints.run(in_process=True)
     assert engine.stats().checkpoint_lsn == 1

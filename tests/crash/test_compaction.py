@@ -22,6 +22,7 @@ from tests.support.contents import contents
 from tests.support.files import flipped, snapshot
 from tests.support.processes import Threads, in_fork
 from tests.support.recording import Watch, WatchedStorage
+from tests.support.waiting import wait_until
 
 WAIT_S = 30
 SMALL = {"segment_bytes": 4096, "compact_min_bytes": 16_384, "sync": "no"}
@@ -57,15 +58,6 @@ def fill_until(engine, reached, *, limit=5000, keys=4):
             return number
         engine.put(b"key%d" % (number % keys), b"%06d" % number * 50)
     pytest.fail(f"not reached in {limit} writes")
-
-
-def wait_until(reached):
-    pause = threading.Event()
-    for _ in range(WAIT_S * 500):
-        if reached():
-            return
-        pause.wait(0.002)
-    pytest.fail("not reached in time")
 
 
 @pytest.fixture

@@ -6,10 +6,10 @@ from hypercache.engines import fold_helper
 from hypercache.engines.helper import Outcome
 from hypercache.engines.hybrid import HybridEngine
 from hypercache.errors import CorruptionError, StorageError
+from hypercache.log_reader import Extent
 from hypercache.options import Options
 from hypercache.paths import StorePaths
 from hypercache.testing.contents import contents
-from hypercache.wal.checkpoint import Marker
 
 PATHS = StorePaths("/nowhere")
 OPTIONS = {
@@ -22,18 +22,21 @@ OPTIONS = {
 
 @pytest.fixture
 def answer(monkeypatch):
-    """Let the next helpers end like this."""
+    """Let the next helpers end like this; None: none can start."""
 
     def set_answer(outcome):
-        monkeypatch.setattr(
-            fold_helper.helper, "maybe_run", lambda *_words, **_options: outcome
-        )
+        process = None if outcome is None else object()
+        helper = fold_helper.helper
+        monkeypatch.setattr(helper, "maybe_start", lambda *_words, **_options: process)
+        monkeypatch.setattr(helper, "outcome_of", lambda process, _order: outcome)
 
     return set_answer
 
 
 def fold():
-    return fold_helper.maybe_fold(PATHS, bytes(16), Marker(), 100, 3)
+    extent = Extent()
+    found = fold_helper.maybe_start(PATHS, bytes(16), extent, 100, 3)
+    return None if found is None else found.maybe_fold(extent)
 
 
 def test_the_lsn_reached_is_its_last_line(answer):

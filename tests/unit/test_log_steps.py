@@ -12,7 +12,8 @@ from hypercache.aof.manifest import Manifest
 from hypercache.aof.writer import AofWriter
 from hypercache.errors import DiskFullError, StorageError
 from hypercache.group_commit import CommitState, GroupCommit
-from hypercache.ops import Clear, Delete, Put
+from hypercache.net_ops import NetOps
+from hypercache.ops import Clear, Delete, Put, Touch
 from hypercache.options import Options, SyncPolicy
 from hypercache.paths import StorePaths
 from hypercache.storage import SystemClock
@@ -213,8 +214,8 @@ class Target:
 
 def folded(log):
     target = Target()
-    marker = log.writer.marker
-    steps = fold(log.storage, log.paths, UUID, marker, target, batch_count=3)
+    net = NetOps(log.storage, log.paths.wal_log, UUID)
+    steps = fold(net, log.writer.marker.extent, target, batch_count=3)
     while True:
         try:
             next(steps)
@@ -257,3 +258,71 @@ def test_a_fold_that_ends_at_any_step_and_a_replay_make_the_same_table(
     for lsn, table in target.states[:-1]:
         assert lsn < reached_lsn
         assert replayed_from(log, lsn, table) == whole
+
+
+# Reading a log bit by bit
+
+
+def net_of(log, *extents, sort=False):
+    net = NetOps(log.storage, log.paths.wal_log, UUID)
+    for extent in extents:
+        for _ in net.read(extent):
+            pass
+        for _ in net.sort(3) if sort else ():
+            pass
+    return net
+
+
+def mixed_log(tmp_path):
+    log = Log(tmp_path, WalWriter)
+    for turn in range(4):
+        log.append(*(Put(b"key%02d" % number, b"v" * 300) for number in range(9)))
+        if turn == 2:
+            log.append(Clear())
+        log.append(Touch(b"key03", 5_000 + turn), Delete(b"key%02d" % turn))
+        log.append(Put(b"of turn %d" % turn, b"v"))
+        log.writer.seal_active()
+    return log
+
+
+@pytest.mark.parametrize("sort", [False, True])
+def test_a_log_read_bit_by_bit_comes_to_what_it_comes_to_at_once(tmp_path, sort):
+    log = mixed_log(tmp_path)
+    extent = log.writer.marker.extent
+    whole = net_of(log, extent, sort=True)
+    assert whole.cleared_lsn
+    assert whole.in_order == sorted(whole.by_key)
+    parts = [dataclasses.replace(extent, active_segment=n) for n in extent.numbers]
+    for read in (parts, [parts[1], extent], [extent, extent]):
+        net = net_of(log, *read, sort=sort)
+        for _ in net.sort(100):
+            pass
+        assert net.by_key == whole.by_key
+        assert net.in_order == whole.in_order
+        assert net.cleared_lsn == whole.cleared_lsn
+        assert net.reached_lsn == whole.reached_lsn == log.writer.appended_lsn()
+
+
+def test_segments_already_read_are_not_read_again(tmp_path):
+    log = mixed_log(tmp_path)
+    extent = log.writer.marker.extent
+    first = dataclasses.replace(extent, active_segment=extent.active_segment - 1)
+    net = net_of(log, first)
+    for path in map(log.names.segment, first.numbers):
+        os.unlink(path)
+    for _ in net.read(extent):
+        pass
+    assert net.reached_lsn == log.writer.appended_lsn()
+
+
+@pytest.mark.parametrize(
+    "change", [{"floor_lsn": 3}, {"first_segment": 2, "floor_lsn": 40}]
+)
+def test_an_extent_that_begins_elsewhere_is_read_from_its_beginning(tmp_path, change):
+    log = mixed_log(tmp_path)
+    extent = log.writer.marker.extent
+    other = dataclasses.replace(extent, **change)
+    fresh, again = net_of(log, other), net_of(log, extent, other, sort=True)
+    assert again.by_key == fresh.by_key
+    assert again.cleared_lsn == fresh.cleared_lsn
+    assert again.in_order == sorted(fresh.by_key)
