@@ -69,7 +69,7 @@ class ForkedStoreError(HyperCacheError):
 
 
 class ReentrantCallError(HyperCacheError, RuntimeError):
-    """Refuse a write from a signal handler or callback that interrupts a write."""
+    """Refuse a call from a signal handler or callback inside one it would wait for."""
 
 
 class ReadOnlyError(HyperCacheError):

@@ -5,6 +5,9 @@ can drive it through every interleaving. `GroupCommit` is the thin shell of thre
 around it. The one that finds no sync running becomes the leader: it syncs once for
 everybody who appended before, and tells them.
 
+Who waits has a lock of its own, so that a sync wakes those it was for, and of the rest
+only the one that leads the next; woken all at once they would queue for the GIL.
+
 The state has a lock of its own, taken after the lock of the log's owner where both are
 needed. So a flush goes on while a long transaction keeps the owner's lock, and the sync
 itself, under `sync_mutex` alone, lets others append meanwhile.
@@ -16,8 +19,13 @@ import logging
 import threading
 from collections.abc import Callable
 
-from hypercache.errors import StorageError, StorageFailedError, WaitTimeoutError
-from hypercache.options import SyncPolicy
+from hypercache.errors import (
+    ReentrantCallError,
+    StorageError,
+    StorageFailedError,
+    WaitTimeoutError,
+)
+from hypercache.options import MAX_LSN, SyncPolicy
 from hypercache.storage import Clock
 
 _log = logging.getLogger(__name__)
@@ -41,6 +49,9 @@ class CommitState:
         self.failure: BaseException | None = None
         self.in_flight = False
         self.closed = False
+        self.busy = False  # whether any thread is inside, see `refuse_inside`
+        self._leader: int | None = None
+        self._entered: int | None = None
         self._covered_at: float | None = None
         self._oldest_in_flight = 0.0
         self._may_stall = policy is SyncPolicy.EVERYSEC
@@ -99,6 +110,34 @@ class CommitState:
         self.closed = True
         self._update()
 
+    def enter(self, thread: int | None, *, led: bool = False) -> None:
+        """Note which thread sees to whether it has to lead, or has just led."""
+        self._entered = thread
+        if led:
+            self._leader = None
+        self.busy = True
+
+    def lead(self, thread: int | None) -> None:
+        """Note that the thread which has entered leads."""
+        self._leader, self._entered = thread, None
+
+    def leave(self) -> None:
+        """Note that the thread which has entered is done."""
+        self._entered = None
+        self.busy = self._leader is not None
+
+    def refuse_inside(self, thread: int) -> None:
+        """Refuse a call by a signal handler whose thread would have to go on for it.
+
+        Raises:
+            ReentrantCallError: the thread leads, or is about to know whether it does.
+        """
+        if thread in (self._leader, self._entered):
+            raise ReentrantCallError(
+                "a write or sync is under way in this thread; let the signal handler "
+                "leave a note, and call when it has ended"
+            )
+
     def raise_if_failed(self) -> None:
         """Raise StorageFailedError, chained to the first failure, if there was one."""
         if self.failure is not None:
@@ -111,6 +150,17 @@ class CommitState:
         may_stall = self._may_stall and self.in_flight
         refuses = self.closed or self.failure is not None
         self.attention = may_stall or refuses or self._needs_flusher
+
+
+class _Follower:
+    """A writer that waits until its LSN is synced, or until it has to lead."""
+
+    __slots__ = ("lsn", "woken")
+
+    def __init__(self, lsn: int) -> None:
+        self.lsn = lsn
+        self.woken = threading.Lock()
+        self.woken.acquire()
 
 
 class GroupCommit:
@@ -133,9 +183,11 @@ class GroupCommit:
         on_synced: Callable[[int], None],
     ) -> None:
         self.state = state
-        self.sync_mutex = threading.Lock()
-        # Reentrant, because a signal handler may write while this thread waits.
-        self._changed = threading.Condition(threading.RLock())
+        # Both reentrant, because a signal handler may run while its thread is inside.
+        self.sync_mutex = threading.RLock()
+        self._mutex = threading.RLock()
+        self._changed = threading.Condition(self._mutex)  # for all but followers
+        self._followers: list[_Follower] = []
         self._clock = clock
         self._sync_file = sync_file
         self._appended_lsn = appended_lsn
@@ -162,17 +214,21 @@ class GroupCommit:
 
         Raises:
             StorageFailedError: the log failed first; the write may be lost.
+            ReentrantCallError: a signal handler interrupts the thread that syncs.
             WaitTimeoutError: `timeout` seconds passed first.
         """
         deadline = None if timeout is None else self._clock.monotonic() + timeout
-        with self._changed:
+        me = threading.get_ident()
+        try:
             while self.state.synced_lsn < lsn:
-                self.state.raise_if_failed()
-                target = self._begin()
-                if target is not None:
-                    self._lead(target)
-                else:
-                    self._follow(lsn, deadline)
+                self.state.refuse_inside(me)
+                follower = self._lead_or_join(lsn, me)
+                if follower is not None:
+                    self._follow(follower, deadline)
+        except BaseException:
+            with self._mutex:
+                self._wake()  # it may have been this thread's turn to lead
+            raise
 
     def flush(self) -> int:
         """Sync everything appended before the call; return the watermark."""
@@ -184,7 +240,7 @@ class GroupCommit:
         self._on_synced(lsn)
         with self._changed:
             self.state.reached(lsn)
-            self._changed.notify_all()
+            self._wake()
 
     def fail(self, cause: BaseException) -> None:
         """Latch the log and wake everybody who waits."""
@@ -195,23 +251,45 @@ class GroupCommit:
         """End the flusher thread; called before a close."""
         with self._changed:
             self._closing = True
-            self._changed.notify_all()
+            self._wake()
         if self._flusher is not None:
             self._flusher.join()
 
-    def _lead(self, target: int) -> None:
-        self._changed.release()
+    def _lead_or_join(self, lsn: int, me: int) -> _Follower | None:
+        """Sync for all, or return as whom to wait for another's sync."""
+        with self._mutex:
+            self.state.enter(me)
+            try:
+                if self.state.synced_lsn >= lsn:
+                    return None  # by now; nobody would wake a follower
+                self.state.raise_if_failed()
+                target = self._begin()
+                if target is None:
+                    follower = _Follower(lsn)
+                    self._followers.append(follower)
+                    return follower
+                self._lead(target, me)
+            finally:
+                self.state.leave()
+        return None
+
+    def _lead(self, target: int, me: int | None = None) -> None:
+        self.state.lead(me)
+        self._mutex.release()
         try:
             failure = self._sync_and_tell(target)
         finally:
-            self._changed.acquire()
-        if failure is None:
-            self.state.finish(target)
-        elif isinstance(failure, StorageError):
+            self._mutex.acquire()
+            self.state.enter(me, led=True)
+        if isinstance(failure, StorageError):
             self._fail(failure)
-        else:  # KeyboardInterrupt: the disk said nothing, so the next leader may try
+        elif failure is None and self.state.failure is None:
+            self.state.finish(target)
+        else:
+            # KeyboardInterrupt: the disk said nothing, so the next leader may try. Or
+            # another sync failed meanwhile, and then one that succeeds proves nothing.
             self.state.abandon()
-        self._changed.notify_all()
+        self._wake()
         if failure is not None and not isinstance(failure, StorageError):
             raise failure
 
@@ -228,14 +306,31 @@ class GroupCommit:
         if self.state.failure is None:
             _log.error("the log failed, no more writes are accepted: %s", cause)
         self.state.fail(cause)
+        self._wake()
+
+    def _wake(self) -> None:
+        """Wake whose LSN is synced, and if nobody syncs one more, who then leads."""
+        state, waiting = self.state, self._followers
+        reached = MAX_LSN if state.failure is not None else state.synced_lsn
+        woken = [follower for follower in waiting if follower.lsn <= reached]
+        left = [follower for follower in waiting if follower.lsn > reached]
+        if left and not state.in_flight:
+            woken.insert(0, left.pop(0))  # first, because the disk is idle till then
+        self._followers = left
+        for follower in woken:
+            follower.woken.release()
         self._changed.notify_all()
 
-    def _follow(self, lsn: int, deadline: float | None) -> None:
-        left = None if deadline is None else deadline - self._clock.monotonic()
-        if left is not None:
-            left = min(left, threading.TIMEOUT_MAX)
-        if (left is not None and left <= 0) or not self._changed.wait(left):
-            raise WaitTimeoutError(f"LSN {lsn} was not on the medium in time")
+    def _follow(self, follower: _Follower, deadline: float | None) -> None:
+        if deadline is None:
+            follower.woken.acquire()
+            return
+        left = min(deadline - self._clock.monotonic(), threading.TIMEOUT_MAX)
+        if left <= 0 or not follower.woken.acquire(timeout=left):
+            with self._mutex:
+                if follower in self._followers:
+                    self._followers.remove(follower)
+            raise WaitTimeoutError(f"LSN {follower.lsn} was not on the medium in time")
 
     def _begin(self) -> int | None:
         return self.state.begin(self._appended_lsn(), self._clock.monotonic())

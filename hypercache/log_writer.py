@@ -13,7 +13,12 @@ from typing import NamedTuple
 
 from hypercache import ops, segment
 from hypercache.durability import DurabilityBackend
-from hypercache.errors import DiskFullError, LimitError, StorageError
+from hypercache.errors import (
+    DiskFullError,
+    LimitError,
+    ReentrantCallError,
+    StorageError,
+)
 from hypercache.frame import HEADER_BYTES, MAX_PAYLOAD_BYTES
 from hypercache.group_commit import GroupCommit
 from hypercache.log_reader import (
@@ -67,6 +72,7 @@ class LogWriter(DurabilityBackend):
         self._previous = NO_SEGMENT
         self._next_lsn = 1
         self._unsealed: SegmentReader | None = None
+        self._sealing = False
         self._sealed: dict[int, SegmentEnd] = {}  # those not trimmed yet, by number
         self.torn_tail: TornTail | None = None
         self.on_seal: Callable[[], None] = lambda: None
@@ -172,9 +178,13 @@ class LogWriter(DurabilityBackend):
             return
         try:
             with self._commit.sync_mutex:  # a sync must not meet a closed file
-                _refuse_moved(active)
-                self._previous = active.seal(self._state.synced_lsn)
-                self._next_lsn, self._segment = active.next_lsn, None
+                self._sealing = True
+                try:
+                    _refuse_moved(active)
+                    self._previous = active.seal(self._state.synced_lsn)
+                    self._next_lsn, self._segment = active.next_lsn, None
+                finally:
+                    self._sealing = False
         except StorageError as error:
             self._give_up_or_heal(active, error)
             raise
@@ -201,6 +211,11 @@ class LogWriter(DurabilityBackend):
         active = self._segment
         if active is None:
             return  # it was sealed meanwhile, and that synced it
+        if self._sealing:  # by this thread, which has the mutex: a signal handler syncs
+            raise ReentrantCallError(
+                f"{active.path} is being completed in this thread; let the signal "
+                "handler leave a note, and sync when it has ended"
+            )
         active.sync()
         _refuse_moved(active)
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-import threading
 from collections.abc import Generator, Iterator
 
 from hypercache.engines import fold_helper, lmdb_trust, memory_budget
@@ -19,7 +18,7 @@ from hypercache.engines.memtable import Memtable
 from hypercache.engines.next_fold import NextFold
 from hypercache.engines.read_cache import ReadCache
 from hypercache.engines.slots import Slot
-from hypercache.engines.upkeep import Upkeep
+from hypercache.engines.upkeep import Alone, Upkeep
 from hypercache.errors import CorruptionError, DiskFullError, StorageError
 from hypercache.group_commit import GroupCommit
 from hypercache.locking import DirectoryLock
@@ -47,13 +46,13 @@ class Checkpointer(Upkeep):
     def __init__(
         self,
         place: tuple[Storage, StorePaths, bytes, Options],
-        log: tuple[threading.RLock, WalWriter, GroupCommit],
+        log: tuple[Alone, WalWriter, GroupCommit],
         tables: tuple[Memtable, ReadCache, LmdbStore],
         clock: Clock,
         directory_lock: DirectoryLock,
     ) -> None:
         self._storage, self._paths, self._uuid, self._options = place
-        self._engine_lock, self._log, self._commit = log
+        self._alone, self._log, self._commit = log
         self._memtable, self._cache, self._store = tables
         self._directory_lock = directory_lock
         self.damaged = False
@@ -94,7 +93,7 @@ class Checkpointer(Upkeep):
 
     def steps(self, in_process: bool) -> Iterator[int]:
         """Make a checkpoint of everything appended."""
-        with self._engine_lock:
+        with self._alone():
             self._commit.state.raise_if_failed()
             if self.damaged:
                 # Folding would take away the log, which may be all that is whole.
@@ -112,7 +111,7 @@ class Checkpointer(Upkeep):
             self._frozen_lsn = self._log.appended_lsn()
         try:
             reached_lsn = yield from self._fold(marker.extent, in_process)
-            with self._engine_lock:
+            with self._alone():
                 # In between the marker may have failed, and its fate is unknown.
                 self._commit.state.raise_if_failed()
                 self._end(folded, folded_bytes, reached_lsn)
@@ -177,7 +176,7 @@ class Checkpointer(Upkeep):
         return (yield from fold(net, extent, self._store, self._options.fold_batch))
 
     def _prepare_next(self) -> None:
-        with self._engine_lock:
+        with self._alone():
             if not self._folding_bytes:
                 return  # it has ended just now, or not begun
             extent = self._log.sealed_above(self._frozen_lsn)

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import threading
 from collections.abc import Generator, Iterator
 
 from hypercache.aof.compact import compact
@@ -17,7 +16,7 @@ from hypercache.aof.manifest import BaseFacts, Manifest
 from hypercache.aof.writer import AofWriter
 from hypercache.engines import compact_helper
 from hypercache.engines.memory_table import MemoryTable
-from hypercache.engines.upkeep import Upkeep
+from hypercache.engines.upkeep import Alone, Upkeep
 from hypercache.errors import CorruptionError, DiskFullError, StorageError
 from hypercache.group_commit import GroupCommit
 from hypercache.locking import DirectoryLock
@@ -37,13 +36,13 @@ class Compactor(Upkeep):
     def __init__(
         self,
         place: tuple[Storage, StorePaths, bytes, Options],
-        log: tuple[threading.RLock, AofWriter, GroupCommit],
+        log: tuple[Alone, AofWriter, GroupCommit],
         table: MemoryTable,
         clock: Clock,
         directory_lock: DirectoryLock,
     ) -> None:
         self._storage, self._paths, self._uuid, self._options = place
-        self._engine_lock, self._log, self._commit = log
+        self._alone, self._log, self._commit = log
         self._table, self._directory_lock = table, directory_lock
         self.damaged = False
         self._compacting_bytes = 0  # of the log, on their way into a base
@@ -71,7 +70,7 @@ class Compactor(Upkeep):
 
     def steps(self, in_process: bool) -> Iterator[int]:
         """Compact everything appended."""
-        with self._engine_lock:
+        with self._alone():
             self._refuse_unfit()
             self._log.seal_active()
             self.due = False
@@ -81,7 +80,7 @@ class Compactor(Upkeep):
             self._compacting_bytes = self._log.sealed_bytes
         try:
             base = yield from self._compact(manifest, in_process)
-            with self._engine_lock:
+            with self._alone():
                 self._refuse_unfit()
                 self._adopt(base)
         finally:

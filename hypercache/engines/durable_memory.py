@@ -82,7 +82,7 @@ class DurableMemoryEngine(LoggedEngine):
         try:
             self._upkeep = self._compactions = Compactor(
                 (self._storage, paths, self._uuid, options),
-                (self._lock, self._aof, self._commit),
+                (self._alone, self._aof, self._commit),
                 self._memory,
                 system_clock,
                 lock,
@@ -123,6 +123,8 @@ class DurableMemoryEngine(LoggedEngine):
             check_value(key, value)
         if self._capacity is not None:
             return self.apply([Put(key, value, expires_at_ms)])
+        if self._state.busy:
+            self._refuse_inside()
         with self._lock:
             if self._writing or self._state.attention:
                 self._admit()
@@ -176,7 +178,7 @@ class DurableMemoryEngine(LoggedEngine):
     def compact(self) -> int:
         """Rewrite the log as one base; return the LSN that it holds."""
         self._refuse()
-        with self._compactions.lock:
+        with self._compactions.turn():
             self._refuse()
             self._compactions.run()
             return self._aof.extent.floor_lsn
@@ -192,7 +194,7 @@ class DurableMemoryEngine(LoggedEngine):
     def check(self) -> CheckReport:
         """Read the log back and report what is wrong; changes nothing."""
         self._refuse()
-        with self._compactions.lock:
+        with self._compactions.turn():
             with self._lock:
                 self._refuse()
                 log = self._aof.manifest, self._aof.end()

@@ -66,7 +66,7 @@ class HybridEngine(LoggedEngine):
         try:
             self._upkeep = self._checkpoints = Checkpointer(
                 (self._storage, paths, self._uuid, options),
-                (self._lock, self._wal, self._commit),
+                (self._alone, self._wal, self._commit),
                 (self._memtable, self._cache, self._store),
                 self._clock,
                 opened.lock,
@@ -133,6 +133,8 @@ class HybridEngine(LoggedEngine):
             check_value(key, value)
         if self._capacity is not None:
             return self.apply([Put(key, value, expires_at_ms)])
+        if self._state.busy:
+            self._refuse_inside()
         with self._lock:
             if self._writing or self._state.attention:
                 self._admit()
@@ -161,7 +163,7 @@ class HybridEngine(LoggedEngine):
     def checkpoint(self) -> int:
         """Fold the log into LMDB and prune it; return the LSN reached."""
         self._refuse()
-        with self._checkpoints.lock:
+        with self._checkpoints.turn():
             self._refuse()
             self._checkpoints.run()
             return self._wal.marker.checkpoint_lsn
@@ -177,7 +179,7 @@ class HybridEngine(LoggedEngine):
     def check(self) -> CheckReport:
         """Read the log and LMDB back and report what is wrong; changes nothing."""
         self._refuse()
-        with self._checkpoints.lock:
+        with self._checkpoints.turn():
             with self._lock:
                 self._refuse()
                 log = self._wal.marker, self._wal.end()

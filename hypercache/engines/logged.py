@@ -3,7 +3,7 @@
 A write goes to the log, then to the table; under `always` it is staged in between. The
 table, what lies below it, and the maintenance of the log are the subclass's.
 
-Locks, in the order in which they are taken: `Upkeep.lock` (one maintenance, check,
+Locks, in the order in which they are taken: `Upkeep.turn` (one maintenance, check,
 backup or close at a time), `_lock` (writers), then those inside group commit.
 """
 
@@ -170,12 +170,14 @@ class LoggedEngine(StorageEngine):
         What is written inside is acknowledged when the block has ended.
         """
         lsn = None
+        self._refuse_inside()
         try:
             with self._lock:
                 self._admit()
                 if self._table.has_staged():
                     # Reads inside the block must see what other writers wait for.
-                    self._log.sync_in_place()
+                    with self._alone():
+                        self._log.sync_in_place()
                 outer = self._exclusive_owner
                 self._exclusive_owner = threading.get_ident()
                 try:
@@ -206,7 +208,7 @@ class LoggedEngine(StorageEngine):
             StorageError: the last sync failed; what it should have brought to the
                 medium may be lost. Everything is released all the same.
         """
-        with self._upkeep.lock:
+        with self._upkeep.turn():
             with self._lock:
                 if self._refusal is not None:
                     return
@@ -298,8 +300,13 @@ class LoggedEngine(StorageEngine):
     def _publish(self, lsn: int) -> None:
         if self._deferred:
             with self._lock:
-                if self._table.publish(lsn):
-                    self._cleared()
+                # A write in between would be published before older ones.
+                outer, self._writing = self._writing, True
+                try:
+                    if self._table.publish(lsn):
+                        self._cleared()
+                finally:
+                    self._writing = outer
 
     def _settle(self, lsn: int) -> None:
         """Wait for what a write promised, then do the maintenance it caused."""
@@ -312,6 +319,7 @@ class LoggedEngine(StorageEngine):
 
     @contextlib.contextmanager
     def _writer(self) -> Iterator[None]:
+        self._refuse_inside()
         with self._lock:
             self._admit()
             self._writing = True
@@ -320,12 +328,31 @@ class LoggedEngine(StorageEngine):
             finally:
                 self._writing = False
 
+    @contextlib.contextmanager
+    def _alone(self) -> Iterator[None]:
+        self._refuse_inside()
+        with self._lock:
+            self._refuse_inner()
+            self._writing = True
+            try:
+                yield
+            finally:
+                self._writing = False
+
     def _admit(self) -> None:
         self._refuse()
+        self._refuse_inner()
+        self._commit.admit()
+
+    def _refuse_inside(self) -> None:
+        # Before the lock: its holder may wait for the sync that this thread is in.
+        if self._state.busy:
+            self._state.refuse_inside(threading.get_ident())
+
+    def _refuse_inner(self) -> None:
         if self._writing:
             # The lock is reentrant, half an append is not.
             raise refusals.reentrant(self._paths.root)
-        self._commit.admit()
 
     def _refuse(self) -> None:
         if self._refusal is not None:

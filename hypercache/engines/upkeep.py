@@ -15,21 +15,25 @@ import logging
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Generator, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from functools import partial
+from typing import TypeAlias
 
 from hypercache.engines import helper
-from hypercache.errors import HyperCacheError
+from hypercache.errors import HyperCacheError, ReentrantCallError
 from hypercache.group_commit import CommitState
 from hypercache.options import Maintenance
 from hypercache.storage import Clock
 
 _log = logging.getLogger(__name__)
+# A block in which the engine is not written to, not even by a signal handler.
+Alone: TypeAlias = Callable[[], AbstractContextManager[None]]
 
 
 class Upkeep(ABC):
     """Own when maintenance runs, and what it costs writers.
 
-    `lock` keeps maintenance, check, backup and close apart; it is taken before the
+    `turn` keeps maintenance, check, backup and close apart; it is taken before the
     engine's lock. `due` is the one attribute that a writer tests.
     """
 
@@ -40,7 +44,8 @@ class Upkeep(ABC):
     ) -> None:
         self._state, self._clock = state, clock
         self.in_process = maintenance is not Maintenance.INLINE and helper.can_start()
-        self.lock = threading.Lock()
+        self._lock = threading.Lock()
+        self._holder: int | None = None  # the thread whose turn it is
         self._starting = threading.Lock()
         self._starter: int | None = None  # the thread that holds `_starting`
         self._background: threading.Thread | None = None
@@ -80,6 +85,27 @@ class Upkeep(ABC):
         Closed before its end, or failing, it leaves everything as if not begun.
         """
 
+    @contextmanager
+    def turn(self) -> Iterator[None]:
+        """Keep others out, and wait for those that are in.
+
+        Raises:
+            ReentrantCallError: this thread is in already, and would wait for itself.
+        """
+        me = threading.get_ident()
+        if self._holder == me:
+            raise ReentrantCallError(
+                f"a {self.name}, check or close is under way in this thread; let the "
+                "signal handler leave a note, and call when it has ended"
+            )
+        self._state.refuse_inside(me)
+        with self._lock:
+            self._holder = me
+            try:
+                yield
+            finally:
+                self._holder = None
+
     def look(self) -> None:
         """Note whether something is due; called when the log has grown."""
         self.due = self._pending is not None or self.is_due()
@@ -90,23 +116,24 @@ class Upkeep(ABC):
         An error is logged and kept in `error`, because the write that came across it
         is acknowledged already and must not fail.
         """
-        if self._starter == threading.get_ident():
+        me = threading.get_ident()
+        if me in (self._starter, self._holder):
             return  # a signal handler writes while this thread is in here already
         began = self._clock.monotonic()
         with self._starting:
-            self._starter = threading.get_ident()
+            self._starter = me
             try:
                 self._join_background()
                 if self.due and not self._state.closed:
                     self._begin()
+                self._waited_s += self._clock.monotonic() - began
             finally:
                 self._starter = None
-            self._waited_s += self._clock.monotonic() - began
 
     def run(self, *, in_process: bool = False) -> None:
         """Do all of the work now, for everything appended before the call.
 
-        Called under `lock`.
+        Called in a `turn`.
 
         Raises:
             StorageFailedError: the log has failed, so nothing more is written.
@@ -116,7 +143,7 @@ class Upkeep(ABC):
         self._finish(self._guarded(self.steps(in_process)))
 
     def finish_pending(self) -> None:
-        """Do what is left of the work that was begun; called under `lock`."""
+        """Do what is left of the work that was begun; called in a `turn`."""
         pending, self._pending = self._pending, None
         if pending is not None:
             self._finish(pending)
@@ -124,7 +151,7 @@ class Upkeep(ABC):
     def abandon_pending(self) -> bool:
         """Stop the work that was begun, and tell whether there was any.
 
-        Called under `lock`; what it has written so far is the caller's to remove.
+        Called in a `turn`; what it has written so far is the caller's to remove.
         """
         pending, self._pending = self._pending, None
         if pending is not None:
@@ -134,7 +161,8 @@ class Upkeep(ABC):
     def forked(self) -> None:
         """Forget locks and threads of the parent; a child maintains nothing."""
         self.due, self._background, self._pending = False, None, None
-        self.lock, self._starting = threading.Lock(), threading.Lock()
+        self._lock, self._starting = threading.Lock(), threading.Lock()
+        self._holder = None
 
     def _join_background(self) -> None:
         if self._background is not None:
@@ -148,7 +176,7 @@ class Upkeep(ABC):
         if self.in_process and self._start_thread():
             self.due = False
             return
-        with self.lock:
+        with self.turn():
             if self._state.closed:
                 return
             overdue = self._pending is not None and self.is_due()
@@ -176,13 +204,16 @@ class Upkeep(ABC):
         return True
 
     def _run_in_background(self) -> None:
-        with self.lock:
+        with self.turn():
             if not self._state.closed:
                 self._quietly(partial(self.run, in_process=True))
 
     def _quietly(self, work: Callable[[], None]) -> bool:
         try:
             work()
+        except ReentrantCallError:
+            # A signal handler came by where its thread writes: the next write does it.
+            self._pending = self.error = None
         except HyperCacheError as error:
             self._pending = None
             _log.warning("a %s failed, the log keeps growing: %s", self.name, error)

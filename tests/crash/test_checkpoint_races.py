@@ -216,7 +216,7 @@ def test_the_helper_that_folds_shares_the_lock_of_the_store(
         return start(*arguments, inherit=inherit, **options)
 
     monkeypatch.setattr(fold_helper.helper, "maybe_start", watched)
-    with engine._checkpoints.lock:
+    with engine._checkpoints.turn():
         engine._checkpoints.run(in_process=True)
     assert engine.stats().checkpoint_lsn == 1
     assert shared == [engine._directory_lock.fileno()]

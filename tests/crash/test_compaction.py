@@ -412,7 +412,7 @@ def test_damaged_increments_are_reported_and_make_no_base(open_engine, store_pat
     with flipped([(first, 200)]):
         with pytest.raises(CorruptionError):
             engine.compact()
-        with engine._upkeep.lock, pytest.raises(CorruptionError):
+        with engine._upkeep.turn(), pytest.raises(CorruptionError):
             engine._upkeep.run(in_process=True)  # the helper, then this process
         assert list(store_path.glob("aof/base-*")) == []
         assert engine.get(b"key0") is not None
@@ -429,7 +429,7 @@ def test_a_helper_that_answers_nonsense_is_no_base(open_engine, monkeypatch):
         monkeypatch.setattr(
             compact_helper.helper, "maybe_run", lambda *_a, a=answer, **_k: a
         )
-        with engine._upkeep.lock:
+        with engine._upkeep.turn():
             engine._upkeep.run(in_process=True)
         assert engine.check().ok
         engine.apply([Put(b"more", output), Touch(b"key1", 0)])

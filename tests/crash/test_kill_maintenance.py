@@ -266,7 +266,7 @@ def test_maintenances_leave_no_zombie_no_descriptor_and_no_file(
     others = children(os.getpid())  # of other tests
     for number in range(12):
         engine.apply([Put(b"key%d" % (number % 3), b"v" * 500)])
-        with upkeep.lock:
+        with upkeep.turn():
             upkeep.run(in_process=upkeep.in_process)
         # The first one opens what stays open.
         descriptors.append(len(os.listdir("/proc/self/fd")))

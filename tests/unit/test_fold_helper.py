@@ -83,7 +83,7 @@ def filled_engine(opened, tmp_path):
 
 
 def run_in_helper(engine):
-    with engine._upkeep.lock:
+    with engine._upkeep.turn():
         engine._upkeep.run(in_process=True)
 
 

@@ -1,5 +1,7 @@
 """One sync for all who wait, nobody acknowledged too early, one failure for ever."""
 
+import contextlib
+import random
 import threading
 
 import pytest
@@ -8,7 +10,12 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from hypercache import group_commit
-from hypercache.errors import StorageError, StorageFailedError, WaitTimeoutError
+from hypercache.errors import (
+    ReentrantCallError,
+    StorageError,
+    StorageFailedError,
+    WaitTimeoutError,
+)
 from hypercache.group_commit import (
     FLUSH_EVERY_S,
     STALL_AFTER_S,
@@ -253,7 +260,8 @@ class Log:
 
     def followers(self, count):
         """Return once that many threads wait for the running sync."""
-        while len(self.commit._changed._waiters) < count:
+        commit = self.commit
+        while len(commit._followers) + len(commit._changed._waiters) < count:
             threading.Event().wait(0.001)
 
 
@@ -380,6 +388,130 @@ def test_a_follower_gives_up_after_its_timeout_and_the_write_stands(log, threads
     log.gate.release()
     threads.join()
     log.commit.wait(1, 0)
+
+
+def test_a_sync_wakes_whom_it_was_for_and_of_the_rest_who_leads_next(log, threads):
+    threads.start(log.commit.wait, log.append())
+    log.has_started()
+    for _ in range(6):
+        threads.start(log.commit.wait, log.append())
+    log.followers(6)
+    log.gate.release()
+    log.has_started()
+    # Had all been woken, they would be back by now or soon, but under new locks.
+    left = list(log.commit._followers)
+    assert len(left) == 5
+    log.followers(5)
+    assert log.commit._followers == left
+    log.gate.release()
+    threads.join()
+    assert log.syncs == 2
+
+
+def test_who_goes_away_when_it_was_to_lead_lets_the_next_one_lead(log, threads):
+    follow = log.commit._follow
+
+    def interrupted_when_woken(follower, deadline):
+        follow(follower, deadline)
+        if follower.lsn == 2:
+            raise KeyboardInterrupt
+
+    def interrupted(lsn):
+        with pytest.raises(KeyboardInterrupt):
+            log.commit.wait(lsn)
+
+    log.commit._follow = interrupted_when_woken
+    threads.start(log.commit.wait, log.append())
+    log.has_started()
+    threads.start(interrupted, log.append())
+    log.followers(1)
+    threads.start(log.commit.wait, log.append())
+    log.followers(2)
+    log.gate.release(2)
+    threads.join()
+    assert (log.syncs, log.state.synced_lsn) == (2, 3)
+
+
+def test_a_timeout_leaves_no_follower_behind(log, threads):
+    threads.start(log.commit.wait, log.append())
+    log.has_started()
+    with pytest.raises(WaitTimeoutError):
+        log.commit.wait(log.append(), 0.001)
+    assert log.commit._followers == []
+    log.gate.release()
+    threads.join()
+
+
+@pytest.mark.parametrize("impatient", [False, True])
+def test_of_many_threads_nobody_waits_for_ever(impatient, threads):
+    log, lock = Log(), threading.Lock()
+    log.commit._sync_file = lambda: None
+
+    def write(seed):
+        draw = random.Random(seed)
+        for _ in range(200):
+            with lock:
+                lsn = log.append()
+            timeout = draw.choice([None, 0, 0.0001]) if impatient else None
+            with contextlib.suppress(WaitTimeoutError):
+                log.commit.wait(lsn, timeout)
+                assert log.state.synced_lsn >= lsn
+
+    for seed in range(16):
+        threads.start(write, seed)
+    threads.join()
+    log.commit.flush()
+    assert log.state.synced_lsn == log.appended
+    assert log.commit._followers == []
+
+
+def test_a_signal_handler_inside_a_sync_is_refused_and_the_sync_goes_on(log):
+    # Most signals arrive there. It waited for the leader, which was its own thread.
+    refused = []
+
+    def interrupted_sync():
+        with pytest.raises(ReentrantCallError, match="under way in this thread"):
+            log.commit.wait(2)
+        refused.append(1)
+
+    log.commit._sync_file = interrupted_sync
+    log.commit.wait(log.append())
+    assert (refused, log.told, log.state.synced_lsn) == ([1], [1], 1)
+    log.commit._sync_file = lambda: None
+    log.commit.wait(log.append())
+    assert not log.state.busy
+
+
+def test_a_signal_handler_is_refused_where_its_thread_is_about_to_lead(log):
+    log.commit._sync_file = lambda: None
+    begin, refused = log.commit._begin, []
+
+    def interrupted():
+        with pytest.raises(ReentrantCallError):
+            log.commit.flush()
+        refused.append(1)
+        return begin()
+
+    log.commit._begin = interrupted
+    log.commit.wait(log.append())
+    assert (refused, log.state.synced_lsn, log.state.busy) == ([1], 1, False)
+
+
+def test_another_thread_is_not_refused_while_one_leads(log, threads):
+    threads.start(log.commit.wait, log.append())
+    log.has_started()
+    assert log.state.busy
+    log.state.refuse_inside(threading.get_ident())
+    log.gate.release()
+    threads.join()
+    assert not log.state.busy
+
+
+def test_after_a_failed_sync_one_that_succeeds_proves_nothing(log):
+    log.commit._sync_file = lambda: log.commit.fail(StorageError("gone"))
+    with pytest.raises(StorageFailedError, match="gone"):
+        log.commit.wait(log.append())
+    assert (log.state.synced_lsn, log.state.in_flight) == (0, False)
 
 
 def test_flush_returns_the_watermark_and_syncs_nothing_twice(log):
