@@ -39,8 +39,8 @@ class Cache(Making[V]):
             (default: within a second; `kill -9` loses nothing, a power cut at most
             the last second), or "no" (when the operating system likes). "persistent"
             has "always", and "no" with `allow_unsafe_sync=True` at the store's risk.
-        memory_bytes: what a hybrid store may hold in RAM, 256 MiB by default. Where it is
-            given, pages of LMDB's file count, too, which makes reads from it slower.
+        memory_bytes: what a hybrid store may hold in RAM, 256 MiB by default. Where it
+            is given, pages of LMDB's file count, too, and reads from it are slower.
         default_ttl: for writes without a ttl.
         ttl_jitter: shortens each ttl by a random share of up to this, 0 to 1, so that
             what was written together does not expire together.

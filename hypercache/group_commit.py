@@ -110,21 +110,22 @@ class CommitState:
         self.closed = True
         self._update()
 
-    def enter(self, thread: int | None, *, led: bool = False) -> None:
-        """Note which thread sees to whether it has to lead, or has just led."""
-        self._entered = thread
-        if led:
-            self._leader = None
-        self.busy = True
-
-    def lead(self, thread: int | None) -> None:
-        """Note that the thread which has entered leads."""
-        self._leader, self._entered = thread, None
+    def enter(self, thread: int) -> None:
+        """Note which thread looks whether it has to lead."""
+        self._entered, self.busy = thread, True
 
     def leave(self) -> None:
-        """Note that the thread which has entered is done."""
-        self._entered = None
-        self.busy = self._leader is not None
+        """Note that this thread is done, or waits for another one."""
+        self._entered, self.busy = None, self._leader is not None
+
+    def lead(self, thread: int | None) -> None:
+        """Note that the thread which has entered leads; None: one without signals."""
+        self._leader, self._entered, self.busy = thread, None, thread is not None
+
+    def led(self) -> None:
+        """Note that it has led, and has still to say so."""
+        self._leader, self._entered = None, self._leader
+        self.busy = self._entered is not None
 
     def refuse_inside(self, thread: int) -> None:
         """Refuse a call by a signal handler whose thread would have to go on for it.
@@ -155,10 +156,11 @@ class CommitState:
 class _Follower:
     """A writer that waits until its LSN is synced, or until it has to lead."""
 
-    __slots__ = ("lsn", "woken")
+    __slots__ = ("lsn", "must_lead", "woken")
 
     def __init__(self, lsn: int) -> None:
         self.lsn = lsn
+        self.must_lead = False
         self.woken = threading.Lock()
         self.woken.acquire()
 
@@ -218,17 +220,19 @@ class GroupCommit:
             WaitTimeoutError: `timeout` seconds passed first.
         """
         deadline = None if timeout is None else self._clock.monotonic() + timeout
-        me = threading.get_ident()
+        if self.state.synced_lsn >= lsn:
+            return
+        me, follower = threading.get_ident(), None
+        self.state.refuse_inside(me)
         try:
             while self.state.synced_lsn < lsn:
-                self.state.refuse_inside(me)
                 follower = self._lead_or_join(lsn, me)
                 if follower is not None:
                     self._follow(follower, deadline)
-        except BaseException:
-            with self._mutex:
-                self._wake()  # it may have been this thread's turn to lead
-            raise
+        finally:
+            if follower is not None and follower.must_lead:
+                with self._mutex:
+                    self._wake()  # it does not, so somebody else must
 
     def flush(self) -> int:
         """Sync everything appended before the call; return the watermark."""
@@ -261,7 +265,8 @@ class GroupCommit:
             self.state.enter(me)
             try:
                 if self.state.synced_lsn >= lsn:
-                    return None  # by now; nobody would wake a follower
+                    self._wake()  # it may have been this thread's turn to lead
+                    return None
                 self.state.raise_if_failed()
                 target = self._begin()
                 if target is None:
@@ -280,7 +285,7 @@ class GroupCommit:
             failure = self._sync_and_tell(target)
         finally:
             self._mutex.acquire()
-            self.state.enter(me, led=True)
+            self.state.led()
         if isinstance(failure, StorageError):
             self._fail(failure)
         elif failure is None and self.state.failure is None:
@@ -310,11 +315,13 @@ class GroupCommit:
 
     def _wake(self) -> None:
         """Wake whose LSN is synced, and if nobody syncs one more, who then leads."""
-        state, waiting = self.state, self._followers
-        reached = MAX_LSN if state.failure is not None else state.synced_lsn
+        # Taken away while it is looked through: a signal handler may come by here, too.
+        waiting, self._followers = self._followers, []
+        reached = MAX_LSN if self.state.failure else self.state.synced_lsn
         woken = [follower for follower in waiting if follower.lsn <= reached]
         left = [follower for follower in waiting if follower.lsn > reached]
-        if left and not state.in_flight:
+        if left and not self.state.in_flight:
+            left[0].must_lead = True
             woken.insert(0, left.pop(0))  # first, because the disk is idle till then
         self._followers = left
         for follower in woken:

@@ -507,6 +507,28 @@ def test_another_thread_is_not_refused_while_one_leads(log, threads):
     assert not log.state.busy
 
 
+def test_who_was_to_lead_and_finds_all_done_lets_the_next_one_lead(log, threads):
+    # The owner synced in between, so that it never looks whether it has to lead.
+    follow = log.commit._follow
+
+    def late(follower, deadline):
+        follow(follower, deadline)
+        if follower.lsn == 2:
+            log.appended += 1
+            log.commit.reached(2)
+
+    log.commit._follow = late
+    threads.start(log.commit.wait, log.append())
+    log.has_started()
+    threads.start(log.commit.wait, log.append())
+    log.followers(1)
+    threads.start(log.commit.wait, log.append())
+    log.followers(2)
+    log.gate.release(2)
+    threads.join()
+    assert log.state.synced_lsn >= 3
+
+
 def test_after_a_failed_sync_one_that_succeeds_proves_nothing(log):
     log.commit._sync_file = lambda: log.commit.fail(StorageError("gone"))
     with pytest.raises(StorageFailedError, match="gone"):
@@ -590,6 +612,16 @@ def test_the_flusher_syncs_what_nobody_waits_for(quick):
     quick.commit.admit()
     quick.append()
     quick.has_started()
+
+
+def test_no_write_asks_for_signal_handlers_because_of_the_flusher(quick):
+    quick.commit.admit()
+    quick.append()
+    quick.has_started()
+    assert not quick.state.busy
+    quick.gate.release()
+    quick.commit.wait(1, WAIT_S)
+    assert not quick.state.busy
 
 
 def test_the_flusher_ends_with_a_stop_and_after_a_failure(quick):
