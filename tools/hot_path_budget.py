@@ -34,7 +34,7 @@ Part = tuple[str, Callable[..., object], Sequence[tuple[Any, ...]]]
 def entries() -> tuple[list[bytes], list[bytes]]:
     """Return keys of 16 bytes and values of 100, in random order."""
     rng = random.Random(1)
-    pool = [rng.randbytes(100) for _ in range(1000)]
+    pool = [b"v" + rng.randbytes(99) for _ in range(1000)]
     keys = [rng.randbytes(16) for _ in range(COUNT)]
     return keys, [bytes(memoryview(value)) for value in islice(cycle(pool), COUNT)]
 

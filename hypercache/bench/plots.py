@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import math
+import statistics
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -58,10 +59,9 @@ def draw(results: Results, directory: Path, prefix: str) -> list[Path]:
 def _beside(axes: Any, results: Results) -> bool:
     """Draw how many times as fast as the peer the hybrid engine is."""
     pairs = [
-        (label, theirs / ours)
+        (label, statistics.median(ratios))
         for measure, label in BESIDE.items()
-        if (ours := results.median(measure, "hybrid"))
-        and (theirs := results.median(measure, PEER))
+        if (ratios := results.ratios((measure, PEER), (measure, "hybrid")))
     ]
     if not pairs:
         return False
