@@ -59,9 +59,9 @@ def draw(results: Results, directory: Path, prefix: str) -> list[Path]:
 def _beside(axes: Any, results: Results) -> bool:
     """Draw how many times as fast as the peer the hybrid engine is."""
     pairs = [
-        (label, statistics.median(ratios))
+        (label, statistics.median(found))
         for measure, label in BESIDE.items()
-        if (ratios := results.ratios((measure, PEER), (measure, "hybrid")))
+        if (found := results.ratios((measure, PEER), (measure, "hybrid")))
     ]
     if not pairs:
         return False
