@@ -67,7 +67,7 @@ def test_a_signal_handler_writes_or_is_refused_and_nothing_is_lost(
     tmp_path, engine, sync, maintenance
 ):
     path = tmp_path / "store"
-    count = 800 if sync == "always" else 3000
+    count = 400 if sync == "always" else 1500
     told = json.loads(run_python(WRITES, path, engine, sync, maintenance, count))
     assert told["done"] > 0
     with Cache(path, engine=engine, serializer="bytes", verify="full") as cache:
