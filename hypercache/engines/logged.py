@@ -14,6 +14,7 @@ import logging
 import threading
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from functools import partial
 
 from hypercache import ops
@@ -317,22 +318,17 @@ class LoggedEngine(StorageEngine):
         if self._upkeep.due:
             self._upkeep.run_if_due()
 
-    @contextlib.contextmanager
-    def _writer(self) -> Iterator[None]:
-        self._refuse_inside()
-        with self._lock:
-            self._admit()
-            self._writing = True
-            try:
-                yield
-            finally:
-                self._writing = False
+    def _writer(self) -> AbstractContextManager[None]:
+        return self._inside(self._admit)
+
+    def _alone(self) -> AbstractContextManager[None]:
+        return self._inside(self._refuse_inner)
 
     @contextlib.contextmanager
-    def _alone(self) -> Iterator[None]:
+    def _inside(self, admit: Callable[[], None]) -> Iterator[None]:
         self._refuse_inside()
         with self._lock:
-            self._refuse_inner()
+            admit()
             self._writing = True
             try:
                 yield
