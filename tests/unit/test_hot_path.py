@@ -2,6 +2,7 @@
 
 import shutil
 import sys
+import sysconfig
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from tests.support.counting import bytecodes_of, calls_of, instructions_of
 
 KEY, VALUE = b"key", b"value"
 ENGINES = ("memory", "hybrid")
+FLOORS = ("set", "get")
 # What is counted may grow by a tenth before somebody has to look at it.
 SLACK = 1.1
 
@@ -62,23 +64,32 @@ def test_a_hot_call_executes_no_more_bytecodes(cache, call):
     assert count <= BYTECODES[engine][call] * SLACK
 
 
-# Instructions of a thousand calls over those of the floor in the same interpreter.
+# Instructions of a thousand calls over those of the floor in the same interpreter. How
+# it was built moves them by a tenth; one that was not measured gets the highest.
+CALLS = tuple(f"{cache} {call}" for cache in ("volatile", *ENGINES) for call in FLOORS)
 INSTRUCTIONS = {
-    "volatile set": 0.69,
-    "volatile get": 3.13,
-    "memory set": 1.82,
-    "memory get": 6.32,
-    "hybrid set": 1.65,
-    "hybrid get": 6.38,
+    "3.11 -O2": (0.77, 3.22, 1.97, 6.32, 1.78, 6.39),
+    "3.11 -O3": (0.69, 3.13, 1.82, 6.32, 1.65, 6.38),
+    "3.12 -O3": (0.67, 3.02, 1.82, 5.94, 1.66, 6.00),
+    "3.13 -O3": (0.67, 3.46, 1.83, 6.91, 1.67, 6.98),
 }
+
+
+def instructions_of_this_build():
+    flags = (sysconfig.get_config_var("CFLAGS") or "").split()
+    optimised = "-O3" if "-O3" in flags else "-O2"
+    build = "{}.{} {}".format(*sys.version_info[:2], optimised)
+    highest = tuple(map(max, zip(*INSTRUCTIONS.values(), strict=True)))
+    return dict(zip(CALLS, INSTRUCTIONS.get(build, highest), strict=True))
 
 
 @pytest.mark.slow
 @pytest.mark.skipif(shutil.which("valgrind") is None, reason="no valgrind")
 def test_a_hot_call_takes_no_more_instructions(tmp_path):
     counts = instructions_of(Path(hot_path.__file__), tmp_path)
-    floors = {"set": counts[0], "get": counts[1]}
-    found = dict(zip(INSTRUCTIONS, counts[2:], strict=False))
-    ratios = {name: found[name] / floors[name[-3:]] for name in INSTRUCTIONS}
-    too_many = {n: r for n, r in ratios.items() if r > INSTRUCTIONS[n] * SLACK}
+    floors = dict(zip(FLOORS, counts, strict=False))
+    found = dict(zip(CALLS, counts[2:], strict=False))
+    ratios = {name: found[name] / floors[name[-3:]] for name in CALLS}
+    most = instructions_of_this_build()
+    too_many = {n: r for n, r in ratios.items() if r > most[n] * SLACK}
     assert not too_many, ratios
