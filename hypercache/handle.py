@@ -20,6 +20,11 @@ class StoreHandle:
         # Closes when the cache is forgotten, and at the end of the interpreter.
         self._finalizer = weakref.finalize(self, close_forgotten, engine)
 
+    @property
+    def engine(self) -> StorageEngine:
+        """Return the engine below, which knows stored forms and nothing of values."""
+        return self._engine
+
     def sync(self) -> int:
         """Return when everything acknowledged so far is on the medium, and its LSN."""
         return self._engine.sync()

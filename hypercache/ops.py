@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from itertools import repeat
 from typing import Any, NamedTuple, TypeAlias
@@ -64,7 +64,15 @@ _MAX_FIELDS = 4
 
 def encode(packer: msgpack.Packer, ops: Iterable[Op]) -> bytes:
     """Return the payload of a frame with these ops."""
-    arrays = list(map(_array, ops))
+    return _packed(packer, list(map(_array, ops)))
+
+
+def encode_puts(packer: msgpack.Packer, values: Mapping[bytes, bytes]) -> bytes:
+    """Return the payload of a frame with puts of values that never expire."""
+    return _packed(packer, list(zip(repeat(PUT), values, values.values())))
+
+
+def _packed(packer: msgpack.Packer, arrays: list[Any]) -> bytes:
     # One array of them all, without its head: a third of the time of one by one.
     whole: bytes = packer.pack(arrays)
     return whole[_head_bytes(len(arrays)) :]
@@ -241,3 +249,21 @@ def _time(expires_at_ms: object) -> int:
     if type(expires_at_ms) is int and expires_at_ms >= 0:
         return expires_at_ms
     raise ValueError("an expiry of another type or range")
+
+
+def check_puts(values: Mapping[bytes, bytes]) -> None:
+    """Refuse keys and values out of range, as `check_key` and `check_value` do.
+
+    Raises:
+        LimitError: one of them is.
+    """
+    key_lengths = list(map(len, values))
+    if not key_lengths:
+        return
+    longest_value = max(map(len, values.values()))
+    if not (min(key_lengths) > 0 and max(key_lengths) <= MAX_KEY_BYTES) or (
+        longest_value > MAX_VALUE_BYTES
+    ):
+        for key, value in values.items():
+            check_key(key)
+            check_value(key, value)

@@ -184,6 +184,13 @@ class StorageEngine(ABC):
         """
         return self.apply([Put(key, value, expires_at_ms)])
 
+    def put_many(self, values: dict[bytes, bytes]) -> int:
+        """Store values that never expire, like a batch of puts, and return its LSN.
+
+        The dict is the engine's from then on.
+        """
+        return self.apply([Put(key, value) for key, value in values.items()])
+
     def update(self, key: bytes, change: Change) -> int | None:
         """Apply to one key what `change` makes of its present entry, atomically.
 

@@ -114,6 +114,21 @@ class LoggedEngine(StorageEngine):
         self._settle(lsn)
         return lsn
 
+    def put_many(self, values: dict[bytes, bytes]) -> int:
+        """Store values that never expire, all or none, and return the last LSN."""
+        if self._capacity is not None or not values:
+            return super().put_many(values)
+        ops.check_puts(values)
+        with self._writer():
+            payload = ops.encode_puts(self._packer, values)
+            lsn = self._log.append(payload, len(values))
+            if self._deferred:
+                self._table.stage(lsn, values)
+            else:
+                self._table.change(lsn, values)
+        self._settle(lsn)
+        return lsn
+
     def update(self, key: bytes, change: Change) -> int | None:
         """Apply to one key what `change` makes of its present entry, atomically."""
         check_key(key)

@@ -45,13 +45,27 @@ class MemoryTable(StagedTable):
             if self.expiry is not None:
                 self.expiry.clear()
             return
-        for key, slot in slots.items():
-            self.account(key, self.active.get(key), slot)
+        self._account_all(slots)
         # Readers take no lock: they see all of it at once, and None as absent.
         self.active.update(slots)
         for key, slot in slots.items():
             if slot is None:
                 del self.active[key]
+
+    def _account_all(self, slots: Slots) -> None:
+        """Account for a batch; plain values, nearly all, take a third of the time."""
+        find, grown_bytes = self.active.get, 0
+        for key, slot in slots.items():
+            before = find(key)
+            if type(slot) is not bytes:
+                self.account(key, before, slot)
+            elif type(before) is bytes:
+                grown_bytes += len(slot) - len(before)
+            elif before is None:
+                grown_bytes += len(slot) + len(key) + FRAME_EXTRA_BYTES
+            else:
+                self.account(key, before, slot)
+        self.live_bytes += grown_bytes
 
     def account(self, key: bytes, before: Slot, after: Slot) -> None:
         """Note that the slot of a key has changed, or will."""

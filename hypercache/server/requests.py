@@ -97,7 +97,7 @@ def _is_between(reader: hiredis.Reader) -> bool:
     # `has_data` knows nothing of a head that was read: ask by an empty array.
     reader.feed(b"*0\r\n")
     try:
-        return reader.gets() == []
+        return bool(reader.gets() == [])
     except hiredis.ProtocolError:
         return False
 
